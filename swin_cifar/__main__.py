@@ -1,0 +1,239 @@
+"""Train, evaluate, use and measure a Swin Transformer on CIFAR-10."""
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from swin_cifar import bench
+from swin_cifar.checkpoint import describe_device, load_checkpoint, save_checkpoint
+from swin_cifar.config import MODELS, SwinConfig, TrainConfig, model_config, train_config
+from swin_cifar.data import load_data
+from swin_cifar.model import SwinTransformer
+from swin_cifar.plotting import plot_history
+from swin_cifar.predict import predict
+from swin_cifar.training import evaluate, fit
+
+RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
+
+
+def main(argv=None):
+    """-> exit code: 0 done, 1 it could not be done, 2 the command makes no sense."""
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        return fail("interrupted")
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        if args.debug:
+            traceback.print_exc()
+        return fail(str(error).strip() or type(error).__name__, 2 if isinstance(error, UsageError) else 1)
+
+
+class UsageError(ValueError):
+    """The options contradict each other or name what does not exist."""
+
+
+def fail(message, code=1):
+    print(f"swin_cifar: error: {message}", file=sys.stderr)
+    return code
+
+
+# --- the four commands ------------------------------------------------------------------
+
+
+def train(args):
+    """Load the data, fit the model, evaluate it once on the test set, save and plot."""
+    if args.resume:
+        model, config, data_name, path = _run_to_continue(args)
+    else:
+        preset = args.preset or ("base" if torch.cuda.is_available() else "nano")
+        names = ("epochs", "batch_size", "learning_rate", "validation_size", "seed")
+        chosen = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+        config = _checked(train_config, preset, **chosen)
+        data_name = args.data
+    training, test = load_data(data_name, args.data_root)
+    if not args.resume:
+        if training.name != "cifar10" and args.data == "auto":
+            print(
+                f"!!! NOT CIFAR-10: it is not in {args.data_root} and cannot be downloaded. "
+                "Training on shapes10, the built-in drawn pictures."
+            )
+        torch.manual_seed(config.seed)
+        image_size = training.images.shape[-1]
+        model = SwinTransformer(
+            model_config(preset, num_classes=len(training.classes), image_size=image_size)
+        )
+        path = Path(args.out) if args.out else _free_name(RUNS / f"{preset}_{training.name}.pt")
+        if path.exists():
+            raise UsageError(f"{path} exists: choose another --out, or continue it with --resume {path}")
+    validation = None
+    if config.validation_size:
+        training, validation = _checked(training.split, config.validation_size)
+    model.to(args.device)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.epochs} epochs of "
+        f"{len(training):,} {training.name} pictures, {config.validation_size:,} held out to validate, "
+        f"on {describe_device(torch.device(args.device))}, into {path}",
+        flush=True,
+    )
+    try:
+        history = fit(model, training, validation, config, checkpoint=path, resume=bool(args.resume))
+    except KeyboardInterrupt:
+        print(f"stopped and saved; continue with: python -m swin_cifar train --resume {path}")
+        raise
+    metrics = evaluate(model, test)
+    history.results["test"] = asdict(metrics)
+    history.results["seconds"] = sum(record["seconds"] for record in history.epochs)
+    save_checkpoint(path, model, training, history)
+    plot_history(history).savefig(path.with_suffix(".png"), dpi=120)
+    print(f"{history.results['seconds']:,.0f} s of training; curves in {path.with_suffix('.png')}")
+    print(f"test accuracy on {metrics.dataset}: {metrics.accuracy:.2%} of {metrics.count:,} pictures")
+
+
+def evaluate_checkpoint(args):
+    """Measure a checkpoint on the test set of the data it was trained on."""
+    checkpoint = load_checkpoint(args.checkpoint or _newest(), args.device)
+    name = checkpoint.dataset["name"] if args.data == "auto" else args.data
+    if name != checkpoint.dataset["name"]:
+        raise UsageError(f"this checkpoint was trained on {checkpoint.dataset['name']}, not on {name}")
+    _, test = load_data(name, args.data_root)
+    metrics = evaluate(checkpoint.model, test)
+    print(
+        f"test accuracy on {metrics.dataset}: {metrics.accuracy:.2%} of {metrics.count:,} pictures, "
+        f"loss {metrics.loss:.4f}"
+    )
+
+
+def predict_pictures(args):
+    """Name what each picture shows; a picture that cannot be read does not stop the others."""
+    path = args.checkpoint or _newest()
+    checkpoint = load_checkpoint(path, args.device)
+    print(f"{path}, trained on {checkpoint.dataset['name']}")
+    failed = 0
+    for source in args.pictures:
+        try:
+            answer = predict(checkpoint, source)
+        except ValueError as error:
+            failed = fail(error)
+            continue
+        best = ", ".join(f"{name} {probability:.1%}" for name, probability in answer[:3])
+        print(f"{source}: {best}")
+    return failed
+
+
+def benchmark(args):
+    """Measure speed; print a table and write JSON."""
+    _checked(model_config, args.preset)
+    result = bench.run(
+        args.preset, args.device, args.batch_size, args.repeats, args.compile, args.parts, report=print
+    )
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    Path(args.out).write_text(json.dumps(result, indent=1))
+    print(f"\nwritten to {args.out}")
+
+
+# --- helpers ----------------------------------------------------------------------------
+
+
+def _run_to_continue(args):
+    saved = load_checkpoint(args.resume)
+    if saved.history is None:
+        raise UsageError(f"{args.resume} holds a model without its training: there is no run to continue")
+    names = ("preset", "epochs", "batch_size", "learning_rate", "validation_size", "seed", "out")
+    given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
+    if given:
+        raise UsageError(f"--resume goes on with the saved recipe: leave out {', '.join(given)}")
+    model = SwinTransformer(SwinConfig(**saved.history.model))
+    return model, TrainConfig(**saved.history.recipe), saved.dataset["name"], Path(args.resume)
+
+
+def _checked(function, *args, **kwargs):
+    try:
+        return function(*args, **kwargs)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _free_name(path):
+    """`path`, or with -2, -3, ... so that no earlier run is overwritten."""
+    names = [path, *(path.with_stem(f"{path.stem}-{i}") for i in range(2, 10_000))]
+    return next(p for p in names if not p.exists())
+
+
+def _newest():
+    found = [*RUNS.glob("*.pt"), *RUNS.parent.glob("*.pt")]
+    if not found:
+        raise FileNotFoundError("there is no checkpoint yet: run `python -m swin_cifar train` first")
+    return max(found, key=os.path.getmtime)
+
+
+def _device(text):
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {str(error).splitlines()[0]}") from None
+    return text
+
+
+def parser():
+    """The command line's options."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shared.add_argument(
+        "--device", type=_device, default=device, help=f"cpu, cuda, cuda:1, ... (here: {device})"
+    )
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument(
+        "--data",
+        choices=("auto", "cifar10", "shapes10"),
+        default="auto",
+        help="auto: CIFAR-10, or the built-in drawn pictures (shapes10) where it cannot be had, and says so",
+    )
+    data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
+    newest = "the model (default: the newest in checkpoints/)"
+
+    top = argparse.ArgumentParser(prog="python -m swin_cifar", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    p = commands.add_parser("train", parents=[shared, data], help="train a model (no options needed)")
+    p.set_defaults(run=train)
+    p.add_argument(
+        "--preset", help=f"the model: {', '.join(MODELS)} (default: base on a GPU, nano without one)"
+    )
+    p.add_argument("--epochs", type=int, help="passes over the training pictures")
+    p.add_argument("--batch-size", type=int, help="pictures in one step")
+    p.add_argument("--learning-rate", type=float, help="at its highest, after the warm-up")
+    p.add_argument("--validation-size", type=int, help="pictures held out of training; 0 trains on all")
+    p.add_argument("--seed", type=int, help="of the weights, the order and the augmentation")
+    p.add_argument("--out", help="checkpoint to write (default: a new one in checkpoints/runs/)")
+    p.add_argument("--resume", metavar="CHECKPOINT", help="go on with a run that was interrupted")
+
+    p = commands.add_parser("evaluate", parents=[shared, data], help="measure a model on the test set")
+    p.set_defaults(run=evaluate_checkpoint)
+    p.add_argument("checkpoint", nargs="?", help=newest)
+
+    p = commands.add_parser("predict", parents=[shared], help="name what pictures show")
+    p.set_defaults(run=predict_pictures)
+    p.add_argument("pictures", nargs="+", metavar="picture", help="a file, or an http(s) address")
+    p.add_argument("--checkpoint", help=newest)
+
+    p = commands.add_parser("bench", parents=[shared], help="measure speed, beside torchvision's and timm's")
+    p.set_defaults(run=benchmark)
+    p.add_argument("--preset", default="base", help="the model (default: base)")
+    p.add_argument("--batch-size", type=int, help="pictures in a batch (default: 512 on a GPU, else 32)")
+    p.add_argument("--repeats", type=int, default=11, help="measurements of each (default: 11)")
+    p.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    p.add_argument("--parts", nargs="+", choices=bench.PARTS, default=bench.PARTS, help="what to measure")
+    p.add_argument("--out", default="checkpoints/runs/bench.json", help="where to write the JSON")
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

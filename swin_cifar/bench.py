@@ -1,0 +1,238 @@
+"""Measure this model beside torchvision's and timm's, the data path, and cost against resolution.
+
+Everything compared is timed in turns in one process, so that a change in the machine's load
+meets all alike; figures are medians with quartiles.
+"""
+
+import statistics
+import time
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
+
+from swin_cifar.checkpoint import describe_device, versions
+from swin_cifar.config import model_config, train_config
+from swin_cifar.data import load_shapes10
+from swin_cifar.layers import Linear
+from swin_cifar.model import SwinTransformer, SwinTransformerBlock
+from swin_cifar.training import training_batch
+from swin_cifar.weights import torchvision_state_dict
+
+PARTS = ("models", "data", "resolution")
+
+
+def run(preset="base", device="cpu", batch_size=None, repeats=11, compiled=True, parts=PARTS, report=print):
+    """-> everything measured, as a dict for JSON; `report` gets one line of text after another."""
+    device = torch.device(device)
+    batch_size = batch_size or (512 if device.type == "cuda" else 32)
+    result = {"preset": preset, "device": describe_device(device), "versions": versions(), "repeats": repeats}
+    report(f"{preset} on {result['device']}, torch {torch.__version__}, median [quartiles] of {repeats}")
+    if "models" in parts:
+        result["models"] = bench_models(model_config(preset), device, batch_size, repeats, compiled, report)
+    if "data" in parts:
+        result["data"] = bench_data(device, repeats, report)
+    if "resolution" in parts:
+        result["resolution"] = bench_resolution(device, repeats, report)
+    return result
+
+
+def measure(functions, repeats, device):
+    """{name: function} -> {name: {"median", "q1", "q3"}} in seconds, the functions taking turns."""
+    seconds = {name: [] for name in functions}
+    for function in functions.values():  # warm up
+        function()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            _synchronize(device)
+            start = time.perf_counter()
+            function()
+            _synchronize(device)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: _quartiles(values) for name, values in seconds.items()}
+
+
+# --- the model beside others ------------------------------------------------------------
+
+
+def bench_models(config, device, batch_size, repeats, compiled, report):
+    """Forward, and forward + backward, in images/s; on CUDA under bf16 autocast, as in training."""
+    models = {name: model.to(device) for name, model in _models(config).items()}
+    images = torch.randn(batch_size, 3, config.image_size, config.image_size, device=device)
+    labels = torch.randint(config.num_classes, (batch_size,), device=device)
+    result = {"batch_size": batch_size}
+    for kind in ("eager", "compiled") if compiled else ("eager",):
+        if kind == "compiled":
+            models = {name: torch.compile(model) for name, model in models.items()}
+        for mode in ("forward", "forward + backward"):
+            functions = {
+                name: _pass(model, images, labels, backward=mode != "forward")
+                for name, model in models.items()
+            }
+            try:
+                measured = measure(functions, repeats, device)
+            except Exception as error:  # no compiler on this machine, for one
+                report(f"{kind} {mode}: not measured: {str(error).splitlines()[0]}")
+                continue
+            result[f"{kind} {mode}"] = measured
+            report(f"\n{kind} {mode}, batches of {batch_size}{'':12}images/s      time, ours = 1")
+            for name, t in measured.items():
+                speed = "{:,.0f} [{:,.0f} to {:,.0f}]".format(*(batch_size / t[q] for q in _ORDER))
+                report(f"  {name:12} {speed:>36} {t['median'] / measured['swin_cifar']['median']:12.2f}")
+    return result
+
+
+_ORDER = ("median", "q3", "q1")  # a long time is a low speed
+
+
+def _models(config):
+    """The same network from each library; ours and torchvision's with the same weights."""
+    ours = SwinTransformer(config)
+    theirs = TorchvisionSwin(
+        patch_size=[config.patch_size] * 2,
+        embed_dim=config.embed_dim,
+        depths=list(config.depths),
+        num_heads=list(config.num_heads),
+        window_size=[config.window_size] * 2,
+        mlp_ratio=config.mlp_ratio,
+        stochastic_depth_prob=config.drop_path_rate,
+        num_classes=config.num_classes,
+    )
+    theirs.load_state_dict(torchvision_state_dict(ours))
+    models = {"swin_cifar": ours, "torchvision": theirs}
+    try:
+        from timm.models.swin_transformer import SwinTransformer as TimmSwin
+    except ImportError:
+        return models
+    models["timm"] = TimmSwin(
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.embed_dim,
+        depths=config.depths,
+        num_heads=config.num_heads,
+        window_size=config.window_size,
+        mlp_ratio=config.mlp_ratio,
+        drop_path_rate=config.drop_path_rate,
+        num_classes=config.num_classes,
+    )
+    return models
+
+
+def _pass(model, images, labels, backward):
+    amp = torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda)
+
+    def forward():
+        model.eval()
+        with torch.inference_mode(), amp:
+            model(images)
+
+    def forward_backward():
+        model.train()
+        model.zero_grad()
+        with amp:
+            logits = model(images)
+        F.cross_entropy(logits.float(), labels).backward()
+
+    return forward_backward if backward else forward
+
+
+# --- the data path ----------------------------------------------------------------------
+
+
+def bench_data(device, repeats, report, count=2000, batch_size=500):
+    """Crop, flip and normalise: this package's batches against DataLoader and PIL, 0 workers."""
+    data, _ = load_shapes10(count, 10)  # the time does not depend on what the pictures show
+    pil = _PilDataset(data)
+    loader = torch.utils.data.DataLoader(pil, batch_size, shuffle=True)
+    data = data.to(device)
+    generator = torch.Generator(device)
+    recipes = {"crop, flip": train_config("nano"), "with mixup, CutMix": train_config("base")}
+
+    def ours(recipe):
+        order = torch.randperm(count, device=device)
+        for indices in order.split(batch_size):
+            training_batch(data, indices, recipe, generator)
+
+    functions = {name: partial(ours, recipe) for name, recipe in recipes.items()}
+    functions["DataLoader, PIL"] = lambda: [images.to(device) for images, _ in loader]
+    measured = measure(functions, repeats, device)
+    report(f"\ndata path, {count} pictures{'':22}images/s     time, PIL = 1")
+    for name, t in measured.items():
+        ratio = t["median"] / measured["DataLoader, PIL"]["median"]
+        report(f"  {name:20} {count / t['median']:25,.0f} {ratio:15.4f}")
+    return {"count": count, **measured}
+
+
+class _PilDataset(torch.utils.data.Dataset):
+    """What most CIFAR-10 scripts do: one picture at a time through PIL."""
+
+    def __init__(self, data):
+        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
+        self.labels = data.labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(data.mean, data.std),
+            ]
+        )
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        return self.transform(self.pictures[i]), self.labels[i]
+
+
+# --- cost against resolution ------------------------------------------------------------
+
+
+def bench_resolution(device, repeats, report, sizes=(32, 64, 128, 256), dim=96, patch_size=2):
+    """One picture through one attention layer: in shifted windows, and over all tokens at once."""
+    windowed = SwinTransformerBlock(dim, 3, 4, shift_size=2).to(device).eval()
+    everywhere = GlobalAttention(dim, 3).to(device).eval()
+    rows = []
+    report("\none attention layer, one picture     tokens   windows, ms    global, ms      ratio")
+    for size in sizes:
+        side = size // patch_size
+        x = torch.randn(1, side, side, dim, device=device)
+        with torch.inference_mode():
+            layers = {"windowed": partial(windowed.window_attention, x), "global": partial(everywhere, x)}
+            t = measure(layers, repeats, device)
+        rows.append({"pixels": size, "tokens": side * side, **t})
+        w, g = t["windowed"]["median"], t["global"]["median"]
+        report(
+            f"  {size:3} x {size:3} pixels {side * side:24,} {w * 1000:13.2f} {g * 1000:13.2f} {g / w:10.1f}"
+        )
+    return rows
+
+
+class GlobalAttention(nn.Module):
+    """(B, H, W, C) -> (B, H, W, C): every token attends to every other; the ViT's layer."""
+
+    def __init__(self, dim, num_heads):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
+
+    def forward(self, x):
+        B, H, W, C = x.shape
+        qkv = self.qkv(x).view(B, H * W, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(*qkv)  # (B, heads, H·W, d)
+        return self.proj(out.transpose(1, 2).reshape(B, H, W, C))
+
+
+def _quartiles(values):
+    q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "q1": q1, "q3": q3}
+
+
+def _synchronize(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

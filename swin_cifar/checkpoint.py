@@ -1,0 +1,146 @@
+"""What a training leaves behind: its history as JSON, its weights as a checkpoint."""
+
+import json
+import os
+import pickle
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torchvision
+
+from swin_cifar.config import SwinConfig
+from swin_cifar.model import SwinTransformer
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written, read or continued; the message says why and what to do."""
+
+
+@dataclass
+class History:
+    """What a training run was and how it went; `save` writes it as JSON."""
+
+    model: dict  # SwinConfig
+    recipe: dict  # TrainConfig
+    dataset: str
+    train_size: int
+    device: str
+    versions: dict
+    epochs: list = field(default_factory=list)  # one dict per epoch
+    results: dict = field(default_factory=dict)  # what was measured once, at the end
+
+    def save(self, path):
+        _write_atomically(path, json.dumps(asdict(self), indent=1).encode())
+
+    @classmethod
+    def load(cls, path):
+        return cls(**json.loads(Path(path).read_text()))
+
+
+def describe_device(device):
+    """'NVIDIA H200' or 'CPU, 2 threads'."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads"
+
+
+def versions():
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+    }
+
+
+@dataclass
+class Checkpoint:
+    """A loaded checkpoint: the model in eval mode and what belongs to it."""
+
+    model: SwinTransformer
+    dataset: dict  # name, classes, mean, std of the data it was trained on
+    history: History | None
+    training: dict | None  # what resuming needs; None once a run has finished
+
+
+def save_checkpoint(path, model, data, history=None, training=None):
+    """Write the weights, the architecture and the data set's name, classes, mean and std.
+
+    `data`: an `ImageSet` or the `dataset` of a `Checkpoint`. The file appears whole or not at
+    all: an older one stays until the new one is on the disk. The history also goes beside it
+    as JSON. Raises CheckpointError where the disk does not take it.
+    """
+    if not isinstance(data, dict):
+        data = {"name": data.name, "classes": data.classes, "mean": data.mean, "std": data.std}
+    content = {
+        "format": _FORMAT,
+        "config": asdict(model.config),
+        "model": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
+        "dataset": data,
+        "history": asdict(history) if history else None,
+        "training": training,
+    }
+    path = Path(path)
+    _write_atomically(path, content)
+    if history:
+        history.save(path.with_suffix(".json"))
+
+
+def load_checkpoint(path, device="cpu", dataset=None):
+    """-> `Checkpoint`. Only tensors and plain values are read: no code in the file ever runs.
+
+    Raises FileNotFoundError, or CheckpointError for a file that is truncated, holds code, is
+    none of ours, does not fit its own architecture, or (with `dataset`) was trained on other data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(f"{path} is no checkpoint, or holds code: refused, nothing was run") from None
+    except Exception as error:  # torch raises many kinds for damage
+        raise CheckpointError(f"{path} is damaged or truncated: {_first_line(error)}") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} is not a swin_cifar checkpoint; for torchvision's or Microsoft's weights "
+            "use load_torchvision_weights or load_official_weights"
+        )
+    if dataset and content["dataset"]["name"] != dataset:
+        raise CheckpointError(f"{path} was trained on {content['dataset']['name']}, not on {dataset}")
+    try:
+        model = SwinTransformer(SwinConfig(**content["config"]))
+        model.load_state_dict({name: t.float() for name, t in content["model"].items()})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: the weights do not fit the architecture: {error}") from None
+    history = History(**content["history"]) if content["history"] else None
+    return Checkpoint(model.to(device).eval(), content["dataset"], history, content["training"])
+
+
+_FORMAT = "swin_cifar 1"
+
+
+def _write_atomically(path, content):
+    """Bytes, or an object for torch.save, into a new file that then takes the old one's name."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        if partial.exists():
+            partial.unlink()
+        kept = "; the older file there is untouched" if path.exists() else ""
+        raise CheckpointError(f"could not write {path}: {_first_line(error)}{kept}") from error
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,149 @@
+"""What a model is (`SwinConfig`), how it is trained (`TrainConfig`), and presets of both by name."""
+
+import difflib
+from dataclasses import dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """The architecture: everything that decides the shapes of the weights.
+
+    One entry of `depths` and `num_heads` per stage; stage i works on
+    `embed_dim * 2**i` channels at `1 / 2**i` of the resolution. Raises
+    ValueError where the numbers do not fit together. (Swin paper, section 3.3.)
+    """
+
+    image_size: int = 32  # side of the pictures it is trained on, in pixels; any size runs
+    patch_size: int = 2
+    in_channels: int = 3
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 6, 2)
+    num_heads: tuple[int, ...] = (3, 6, 12)
+    window_size: int = 4
+    mlp_ratio: float = 4.0
+    drop_path_rate: float = 0.0  # of the last block; it grows linearly from 0 at the first
+    num_classes: int = 10
+
+    def __post_init__(self):
+        # JSON and checkpoints hand back lists; a frozen config must stay hashable.
+        for name in ("depths", "num_heads"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("image_size", "patch_size", "in_channels", "embed_dim", "window_size", "num_classes"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}")
+        if not self.depths or len(self.depths) != len(self.num_heads):
+            raise ValueError(
+                f"depths {self.depths} and num_heads {self.num_heads} need one entry per stage each"
+            )
+        if any(not isinstance(n, int) or n < 1 for n in self.depths + self.num_heads):
+            raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} must be at least 1")
+        for dim, heads in zip(self.dims, self.num_heads):
+            if dim % heads:
+                raise ValueError(f"num_heads {heads} does not divide the stage's {dim} channels")
+        if self.mlp_ratio <= 0:
+            raise ValueError(f"mlp_ratio must be positive, got {self.mlp_ratio}")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate must lie in [0, 1), got {self.drop_path_rate}")
+
+    @property
+    def dims(self):
+        """Channels of each stage."""
+        return tuple(self.embed_dim * 2**i for i in range(len(self.depths)))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe: AdamW, linear warm-up and cosine, augmentation, averaged weights."""
+
+    epochs: int = 6
+    batch_size: int = 128
+    learning_rate: float = 2e-3  # at the end of the warm-up
+    min_learning_rate: float = 1e-5  # at the last step
+    warmup_epochs: float = 0.5
+    weight_decay: float = 0.05  # matrices and filters only: not norms, biases, bias tables
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0  # largest norm of the gradient; 0 = no clipping
+    crop_padding: int = 4  # pixels; 0 = no random crop
+    flip: bool = True
+    mixup_prob: float = 0.0  # share of pictures blended with another
+    cutmix_prob: float = 0.0  # share of pictures with a box of another pasted in
+    ema_decay: float = 0.0  # per step, of the averaged weights; 0 = off
+    validation_size: int = 5000  # pictures held out of the training split; 0 = train on all
+    amp: bool = True  # bf16 autocast on CUDA
+    compile: bool = True  # torch.compile on CUDA
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup_epochs", "weight_decay", "clip_norm", "crop_padding", "mixup_prob",
+                     "cutmix_prob", "validation_size", "min_learning_rate"):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.mixup_prob + self.cutmix_prob > 1:
+            raise ValueError("mixup_prob and cutmix_prob must not add up to more than 1")
+        for name in ("label_smoothing", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+
+
+def _paper(embed_dim, depths, num_heads, drop_path_rate):
+    return SwinConfig(224, 4, 3, embed_dim, depths, num_heads, 7, 4.0, drop_path_rate, num_classes=1000)
+
+
+MODELS = {
+    # Patches of 4 pixels and two stages: trains on a laptop's CPU in minutes.
+    "nano": SwinConfig(patch_size=4, embed_dim=48, depths=(2, 2), num_heads=(3, 6)),
+    # The teaching model: 16 x 16 tokens of 2 x 2 pixels, then 8 x 8, then 4 x 4.
+    "base": SwinConfig(drop_path_rate=0.1),
+    # Swin paper, section 3.3; drop_path_rate from appendix A2.
+    "swin_t": _paper(96, (2, 2, 6, 2), (3, 6, 12, 24), 0.2),
+    "swin_s": _paper(96, (2, 2, 18, 2), (3, 6, 12, 24), 0.3),
+    "swin_b": _paper(128, (2, 2, 18, 2), (4, 8, 16, 32), 0.5),
+    "swin_l": _paper(192, (2, 2, 18, 2), (6, 12, 24, 48), 0.2),
+}
+
+RECIPES = {
+    "nano": TrainConfig(),
+    "base": TrainConfig(
+        epochs=300,
+        batch_size=512,
+        learning_rate=1.5e-3,
+        warmup_epochs=10,
+        mixup_prob=0.3,
+        cutmix_prob=0.5,
+        ema_decay=0.999,
+    ),
+}
+
+
+def model_config(name, **overrides):
+    """The `SwinConfig` of a preset, with any field overridden.
+
+    Raises ValueError for a name or field that does not exist, suggesting the nearest.
+    """
+    return _preset(MODELS, name, overrides)
+
+
+def train_config(name, **overrides):
+    """The `TrainConfig` that goes with a preset; those of the paper's sizes train as `base` does."""
+    model_config(name)
+    return _preset({name: RECIPES.get(name, RECIPES["base"])}, name, overrides)
+
+
+def _preset(presets, name, overrides):
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r}{_nearest(name, presets)}; there are: {', '.join(presets)}")
+    known = [field.name for field in fields(presets[name])]
+    for key in overrides:
+        if key not in known:
+            raise ValueError(f"unknown setting {key!r}{_nearest(key, known)}; there are: {', '.join(known)}")
+    return replace(presets[name], **overrides)
+
+
+def _nearest(name, known):
+    matches = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

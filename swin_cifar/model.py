@@ -1,0 +1,156 @@
+"""The block, the stage and the whole Swin Transformer."""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from swin_cifar.config import model_config
+from swin_cifar.layers import MLP, DropPath, LayerNorm, PatchEmbed, PatchMerging, WindowAttention, check_map
+from swin_cifar.windows import (
+    check_shift,
+    padded_size,
+    shift_per_axis,
+    shifted_window_mask,
+    window_partition,
+    window_reverse,
+)
+
+
+class SwinTransformerBlock(nn.Module):
+    """(B, H, W, C) -> (B, H, W, C): window attention and an MLP, each normalised first and added.
+
+    `shift_size` > 0 moves the windows by that many tokens right and down. Any H, W >= 1.
+    Raises ValueError for shift_size outside [0, window_size) and for input of another
+    shape. (Swin paper, section 3.2, equation 3, figure 3b.)
+    """
+
+    def __init__(self, dim, num_heads, window_size, shift_size=0, mlp_ratio=4.0, drop_path=0.0):
+        super().__init__()
+        check_shift(window_size, shift_size)
+        self.window_size = window_size
+        self.shift_size = shift_size
+        self.norm1 = LayerNorm(dim)
+        self.attn = WindowAttention(dim, window_size, num_heads)
+        self.norm2 = LayerNorm(dim)
+        self.mlp = MLP(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x):
+        check_map(x, self.attn.qkv.in_features)
+        x = x + self.drop_path(self.window_attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def window_attention(self, x):
+        """(B, H, W, C) -> (B, H, W, C): attention in the (shifted) windows of a map."""
+        H, W = x.shape[1:3]
+        windows, mask = self.to_windows(x)
+        return self.from_windows(self.attn(windows, mask), H, W)
+
+    def to_windows(self, x):
+        """(B, H, W, C) -> windows (B, nW, N, C) and their mask (nW, N, N), or None if all may attend."""
+        H, W, M = *x.shape[1:3], self.window_size
+        Hp, Wp = padded_size(H, W, M)
+        shift_h, shift_w = shift_per_axis(H, W, M, self.shift_size)
+        x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))
+        if shift_h or shift_w:
+            x = x.roll((-shift_h, -shift_w), dims=(1, 2))
+        return window_partition(x, M), cached_mask(H, W, M, self.shift_size, x.device)
+
+    def from_windows(self, windows, H, W):
+        """(B, nW, N, C) -> (B, H, W, C): windows back to the map: `to_windows` undone."""
+        Hp, Wp = padded_size(H, W, self.window_size)
+        shift = shift_per_axis(H, W, self.window_size, self.shift_size)
+        x = window_reverse(windows, self.window_size, Hp, Wp)
+        if any(shift):
+            x = x.roll(shift, dims=(1, 2))
+        return x[:, :H, :W]
+
+
+@torch.compiler.assume_constant_result  # compiled code holds the mask as a constant
+def cached_mask(H, W, window_size, shift_size, device):
+    """`shifted_window_mask` on `device`, made once per geometry; None where all may attend."""
+    return _cached_mask(H, W, window_size, shift_size, device)
+
+
+@lru_cache(maxsize=256)
+def _cached_mask(H, W, window_size, shift_size, device):
+    mask = shifted_window_mask(H, W, window_size, shift_size)
+    return None if mask.all() else mask.to(device)
+
+
+class SwinStage(nn.Module):
+    """(B, H, W, C) -> (B, H', W', dim): patch merging (if `downsample`), then `depth` blocks.
+
+    With `downsample` C = dim / 2 and H' = ceil(H/2), else C = dim and H' = H. Every second
+    block shifts its windows by half a window. `drop_path`: one rate for each block.
+    (Swin paper, section 3.1 and figure 3a.)
+    """
+
+    def __init__(self, dim, depth, num_heads, window_size, mlp_ratio=4.0, drop_path=None, downsample=False):
+        super().__init__()
+        drop_path = drop_path or [0.0] * depth
+        self.downsample = PatchMerging(dim // 2) if downsample else nn.Identity()
+        self.blocks = nn.ModuleList(
+            SwinTransformerBlock(
+                dim, num_heads, window_size, (i % 2) * (window_size // 2), mlp_ratio, drop_path[i]
+            )
+            for i in range(depth)
+        )
+
+    def forward(self, x):
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class SwinTransformer(nn.Module):
+    """(B, 3, h, w) -> (B, num_classes): the hierarchical Transformer with shifted windows.
+
+    Pictures are float and normalised, of any h, w >= 1; the answer is logits. Raises
+    ValueError or TypeError for other input. (Swin paper, figure 3a.)
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.patch_embed = PatchEmbed(config.patch_size, config.in_channels, config.embed_dim)
+        blocks = sum(config.depths)
+        rates = iter([config.drop_path_rate * i / max(1, blocks - 1) for i in range(blocks)])
+        self.stages = nn.ModuleList(
+            SwinStage(
+                config.dims[i],
+                config.depths[i],
+                config.num_heads[i],
+                config.window_size,
+                config.mlp_ratio,
+                drop_path=[next(rates) for _ in range(config.depths[i])],
+                downsample=i > 0,
+            )
+            for i in range(len(config.depths))
+        )
+        self.norm = LayerNorm(config.dims[-1])
+        self.head = nn.Linear(config.dims[-1], config.num_classes)
+
+    def forward_features(self, images):
+        """(B, 3, h, w) -> [(B, H, W, C), (B, H/2, W/2, 2C), ...]: the token map after each stage."""
+        x = self.patch_embed(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images):
+        x = self.norm(self.forward_features(images)[-1])  # (B, H, W, C)
+        return self.head(x.mean(dim=(1, 2)))  # (B, num_classes)
+
+
+def create_model(name, **overrides):
+    """A preset by name, with any field of `SwinConfig` overridden: create_model("base", num_classes=100).
+
+    Raises ValueError for a name or field that does not exist, suggesting the nearest.
+    """
+    return SwinTransformer(model_config(name, **overrides))

@@ -1,0 +1,129 @@
+"""Any picture, from a file or a URL -> class probabilities."""
+
+import io
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from swin_cifar.data import normalize
+
+MAX_PIXELS = 50_000_000  # of a picture
+MAX_BYTES = 20_000_000  # of a download
+TIMEOUT_SECONDS = 10  # of silence
+DEADLINE_SECONDS = 30  # for a whole download
+
+
+class PictureError(ValueError):
+    """A picture cannot be had or read; the message says why."""
+
+
+def predict(checkpoint, source):
+    """-> [(class, probability)], the likeliest first, for a path or an http(s) URL.
+
+    `checkpoint`: what `load_checkpoint` returns. The middle square of the picture is scaled
+    to the size the model was trained on. Raises PictureError.
+    """
+    picture = to_tensor(load_picture(source), checkpoint.model.config.image_size)
+    probabilities = classify(checkpoint, picture[None])[0]
+    order = probabilities.argsort(descending=True).tolist()
+    return [(checkpoint.dataset["classes"][i], probabilities[i].item()) for i in order]
+
+
+def classify(checkpoint, pictures):
+    """(B, 3, h, w) uint8 -> (B, classes) float32 probabilities, on the model's device."""
+    device = next(checkpoint.model.parameters()).device
+    images = normalize(pictures.to(device), checkpoint.dataset["mean"], checkpoint.dataset["std"])
+    checkpoint.model.eval()
+    with torch.inference_mode():
+        return checkpoint.model(images).softmax(1)
+
+
+def load_picture(source):
+    """A path or an http(s) URL -> an upright PIL picture in RGB.
+
+    Grey, palette, CMYK, 16-bit and turned (EXIF) pictures are converted; transparency is laid
+    on white. Raises PictureError for anything that is not a picture of at most MAX_PIXELS.
+    """
+    file = io.BytesIO(_download(source)) if "://" in str(source) else _existing(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below is stricter
+            picture = Image.open(file)
+        if picture.width * picture.height > MAX_PIXELS:
+            raise PictureError(
+                f"{source} has {picture.width} x {picture.height} pixels; more than "
+                f"{MAX_PIXELS:,} are refused: make it smaller first"
+            )
+        picture.load()
+        return _to_rgb(ImageOps.exif_transpose(picture))
+    except PictureError:
+        raise
+    except Image.DecompressionBombError:
+        raise PictureError(f"{source} unpacks to more than {MAX_PIXELS:,} pixels: refused") from None
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise PictureError(f"{source} is not a picture that can be read: {error}") from error
+
+
+def to_tensor(picture, size):
+    """An RGB picture -> (3, size, size) uint8: its middle square, scaled."""
+    picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def _to_rgb(picture):
+    if picture.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel, grey
+        values = np.asarray(picture).astype(np.float64)
+        if picture.mode == "F" and values.max() <= 1:
+            values = values * 255
+        elif values.max() > 255:
+            values = values / 257  # 65535 -> 255
+        picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _existing(source):
+    if not Path(source).is_file():
+        raise PictureError(f"there is no file {source}")
+    return source
+
+
+def _download(url):
+    scheme = urllib.parse.urlsplit(url).scheme.lower()
+    if scheme not in ("http", "https"):
+        raise PictureError(f"{url}: only http:// and https:// addresses are opened, not {scheme}://")
+    opener = urllib.request.OpenerDirector()  # knows no scheme but these, after a redirect either
+    for handler in ("Proxy", "HTTP", "HTTPS", "HTTPRedirect", "HTTPDefaultError"):
+        opener.add_handler(getattr(urllib.request, f"{handler}Handler")())
+    opener.add_handler(urllib.request.HTTPErrorProcessor())
+    opener.add_handler(urllib.request.UnknownHandler())
+    request = urllib.request.Request(url, headers={"User-Agent": "swin_cifar"})
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    content = bytearray()
+    try:
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+            while chunk := response.read1(65536):
+                content += chunk
+                if len(content) > MAX_BYTES:
+                    raise PictureError(f"{url} sends more than {MAX_BYTES:,} bytes: given up")
+                if time.monotonic() > deadline:
+                    raise PictureError(f"{url} is not done after {DEADLINE_SECONDS} seconds: given up")
+    except PictureError:
+        raise
+    except TimeoutError:
+        raise PictureError(f"{url} did not answer within {TIMEOUT_SECONDS} seconds") from None
+    except (OSError, ValueError) as error:  # URLError, HTTPError and broken connections among them
+        if isinstance(getattr(error, "reason", None), TimeoutError):
+            raise PictureError(f"{url} did not answer within {TIMEOUT_SECONDS} seconds") from None
+        raise PictureError(f"{url} could not be fetched: {error}") from error
+    return bytes(content)

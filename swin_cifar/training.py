@@ -1,0 +1,322 @@
+"""Train and evaluate: the learning-rate schedule, the optimizer, the loop."""
+
+import copy
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from swin_cifar.checkpoint import (
+    CheckpointError,
+    History,
+    describe_device,
+    load_checkpoint,
+    save_checkpoint,
+    versions,
+)
+from swin_cifar.config import TrainConfig
+from swin_cifar.data import mix, normalize, random_crop_flip
+
+SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number; the message says where and what to do."""
+
+
+# --- the recipe's parts -----------------------------------------------------------------
+
+
+def learning_rate(step, total_steps, config):
+    """The learning rate of a step in [0, total_steps): linear warm-up, then half a cosine."""
+    warmup = int(config.warmup_epochs / config.epochs * total_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, total_steps - 1 - warmup)
+    low, high = config.min_learning_rate, config.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def make_optimizer(model, config):
+    """AdamW that decays matrices and filters only: not norms, biases and bias tables."""
+    decayed, kept = [], []
+    for name, parameter in model.named_parameters():
+        small = parameter.ndim < 2 or name.endswith("relative_position_bias_table")
+        (kept if small else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def training_batch(data, indices, config, generator):
+    """The pictures at `indices`, augmented -> images (B, 3, h, w) float, targets (B, classes)."""
+    images, labels = data.images[indices], data.labels[indices]
+    images = random_crop_flip(images, config.crop_padding, config.flip, generator)
+    images = normalize(images, data.mean, data.std)
+    return mix(images, labels, len(data.classes), config.mixup_prob, config.cutmix_prob, generator)
+
+
+@torch.no_grad()
+def update_average(average, model, decay, step):
+    """average <- decay * average + (1 - decay) * model, with a smaller decay in the first steps."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+# --- evaluation -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What `evaluate` measured on `count` pictures of `dataset`."""
+
+    dataset: str
+    count: int
+    loss: float  # mean cross-entropy, in nats
+    accuracy: float  # share of pictures named correctly
+
+
+def predict_logits(model, data, batch_size=500, amp=False):
+    """-> (n, classes) float32 logits for every picture of an `ImageSet`, in order, in eval mode."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            logits = [
+                model(normalize(images.to(device), data.mean, data.std)).float()
+                for images in data.images.split(batch_size)
+            ]
+    finally:
+        model.train(training)
+    return torch.cat(logits)
+
+
+def evaluate(model, data, batch_size=500, amp=False):
+    """-> `Metrics` of the model on every picture of an `ImageSet`, summed before dividing."""
+    logits = predict_logits(model, data, batch_size, amp)
+    labels = data.labels.to(logits.device)
+    return Metrics(
+        dataset=data.name,
+        count=len(data),
+        loss=F.cross_entropy(logits.double(), labels).item(),
+        accuracy=(logits.argmax(1) == labels).sum().item() / len(data),
+    )
+
+
+# --- the loop ---------------------------------------------------------------------------
+
+
+def fit(model, train, validation=None, config=None, checkpoint=None, resume=False, progress=True):
+    """Train `model`, on the device it is on, and leave the final weights in it -> `History`.
+
+    `train`, `validation`: `ImageSet`s; `config`: a `TrainConfig`. With `checkpoint`, a path,
+    the run is saved there about once a minute, on Ctrl-C and at its end; `resume` continues
+    the run saved there, on CPU to the very same weights as without the interruption. Raises
+    TrainingDiverged where the loss is not finite, KeyboardInterrupt after Ctrl-C, and
+    CheckpointError where a run cannot be saved or is not the one to continue.
+    """
+    config = config or TrainConfig()
+    if len(train) < config.batch_size:
+        raise ValueError(f"{len(train)} pictures do not fill one batch of {config.batch_size}")
+    device = next(model.parameters()).device
+    on_gpu = device.type == "cuda"
+    amp = config.amp and on_gpu
+    train, validation = train.to(device), validation.to(device) if validation else None
+    steps_per_epoch = len(train) // config.batch_size
+    total_steps = config.epochs * steps_per_epoch
+
+    optimizer = make_optimizer(model, config)
+    average = copy.deepcopy(model) if config.ema_decay else model
+    history = History(
+        model=asdict(model.config),
+        recipe=asdict(config),
+        dataset=train.name,
+        train_size=len(train),
+        device=describe_device(device),
+        versions=versions(),
+    )
+    step, sums = 0, _EMPTY
+    if resume:
+        saved = load_checkpoint(checkpoint)
+        _check_continues(history, saved.history, checkpoint)
+        history = saved.history
+        average.load_state_dict(saved.model.state_dict())
+        if saved.training is None:  # that run has ended
+            model.load_state_dict(average.state_dict())
+            return history
+        model.load_state_dict(saved.training["weights"])
+        optimizer.load_state_dict(saved.training["optimizer"])
+        step, sums = saved.training["step"], saved.training["sums"]
+
+    def save():
+        training = None
+        if step < total_steps:
+            training = {"weights": model.state_dict(), "optimizer": optimizer.state_dict()}
+            training |= {"step": step, "sums": sums}
+        save_checkpoint(checkpoint, average, train, history, training)
+
+    model.train()
+    forward = torch.compile(model) if config.compile and on_gpu else model
+    generator = torch.Generator(device)
+    read_every = 20 if on_gpu else 1  # steps: reading a result makes the GPU wait
+    last_save = time.monotonic()
+    bar = tqdm(
+        total=total_steps, initial=step, unit=" steps", file=sys.stdout, leave=False, disable=not progress
+    )
+    with bar, _interrupt_between_steps() as interrupted:
+        for epoch in range(step // steps_per_epoch, config.epochs):
+            order = _epoch_order(len(train), config.seed, epoch).to(device)
+            unread, clock = [], time.monotonic()
+            for batch in range(step % steps_per_epoch, steps_per_epoch):
+                indices = order[batch * config.batch_size : (batch + 1) * config.batch_size]
+                # Each step draws from a seed of its own, so that a run can go on from any step.
+                generator.manual_seed(config.seed * 1_000_003 + step)
+                torch.manual_seed(config.seed * 1_000_003 + step)  # DropPath
+                images, targets = training_batch(train, indices, config, generator)
+                rate = learning_rate(step, total_steps, config)
+                unread.append(training_step(forward, optimizer, images, targets, rate, config, amp))
+                step += 1
+                if config.ema_decay:
+                    update_average(average, model, config.ema_decay, step)
+
+                epoch_ended = batch + 1 == steps_per_epoch
+                if epoch_ended or interrupted or len(unread) == read_every:
+                    losses, correct = torch.stack(unread).T.tolist()
+                    _check_finite(losses, step, steps_per_epoch, rate, checkpoint)
+                    now = time.monotonic()
+                    added = {"loss": sum(losses), "correct": sum(correct), "seconds": now - clock}
+                    sums = {name: sums[name] + value for name, value in added.items()}
+                    unread, clock = [], now
+                    seen = (batch + 1) * config.batch_size
+                    bar.set_postfix_str(
+                        f"loss {sums['loss'] / (batch + 1):.3f}, accuracy {sums['correct'] / seen:.1%}, "
+                        f"{seen / sums['seconds']:,.0f} images/s",
+                        refresh=False,
+                    )
+                    bar.update(step - bar.n)
+                if interrupted and not epoch_ended:
+                    if checkpoint:
+                        save()
+                    raise KeyboardInterrupt
+
+            record = {
+                "epoch": epoch + 1,
+                "train_loss": sums["loss"] / steps_per_epoch,
+                "train_accuracy": sums["correct"] / seen,
+                "learning_rate": rate,
+                "seconds": sums["seconds"],
+                "images_per_second": seen / sums["seconds"],
+            }
+            if validation:
+                metrics = evaluate(average, validation, amp=amp)
+                record |= {"validation_loss": metrics.loss, "validation_accuracy": metrics.accuracy}
+            history.epochs.append(record)
+            sums = _EMPTY
+            if progress:
+                bar.write(_describe(record, config.epochs), file=sys.stdout)
+            must_save = interrupted or step == total_steps
+            if checkpoint and (must_save or time.monotonic() - last_save > SAVE_SECONDS):
+                try:
+                    save()
+                    last_save = time.monotonic()
+                except CheckpointError as error:
+                    if must_save:
+                        raise
+                    bar.write(f"not saved, training goes on: {error}", file=sys.stdout)
+            if interrupted and step < total_steps:
+                raise KeyboardInterrupt
+    model.load_state_dict(average.state_dict())
+    return history
+
+
+def training_step(forward, optimizer, images, targets, rate, config, amp=False):
+    """One step of the optimizer -> tensor (2,): the loss, the number of pictures named correctly."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+        logits = forward(images)  # (B, classes)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    if config.clip_norm:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    correct = (logits.argmax(1) == targets.argmax(1)).sum()
+    return torch.stack([loss.detach(), correct.to(loss.dtype)])
+
+
+_EMPTY = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # sums over the steps of an epoch
+
+
+def _epoch_order(n, seed, epoch):
+    """(n,) the order of the pictures in one epoch, which depends on seed and epoch alone."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+
+
+def _describe(record, epochs):
+    text = f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['train_loss']:.3f}"
+    text += f"  train {record['train_accuracy']:.1%}"
+    if "validation_accuracy" in record:
+        text += f"  validation {record['validation_accuracy']:.1%}"
+    text += f"  rate {record['learning_rate']:.1e}  {record['images_per_second']:,.0f} images/s"
+    return text + f"  {record['seconds']:.1f} s"
+
+
+def _check_finite(losses, step, steps_per_epoch, rate, checkpoint):
+    """Raise TrainingDiverged if one of the losses that end with `step`'s is not finite."""
+    for i, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            bad = step - len(losses) + i  # counted from 0
+            saved = checkpoint is not None and Path(checkpoint).exists()
+            raise TrainingDiverged(
+                f"the loss became {loss} in step {bad + 1} (epoch {bad // steps_per_epoch + 1}) at learning "
+                f"rate {rate:.2e}; "
+                + (f"the last good checkpoint is {checkpoint}" if saved else "nothing was saved yet")
+                + ". Try a lower learning rate or a longer warm-up"
+            )
+
+
+def _check_continues(new, saved, path):
+    """Raise CheckpointError unless the saved run is of the same model, recipe and data."""
+    if saved is None:
+        raise CheckpointError(f"{path} holds a model without its training: there is no run to continue")
+    for name in ("model", "recipe", "dataset", "train_size"):
+        ours, theirs = (json.loads(json.dumps(getattr(h, name))) for h in (new, saved))
+        if ours != theirs:
+            if isinstance(ours, dict):
+                keys = [k for k in ours if ours[k] != theirs.get(k)]
+                ours, theirs = ({k: d.get(k) for k in keys} for d in (ours, theirs))
+            raise CheckpointError(f"{path} is of another run: {name} there {theirs}, here {ours}")
+
+
+@contextmanager
+def _interrupt_between_steps():
+    """Yields a list that a first Ctrl-C makes non-empty, so that no step is cut in half."""
+    presses = []
+
+    def press(signal_number, frame):
+        if presses:
+            raise KeyboardInterrupt
+        presses.append(signal_number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield presses  # only the main thread may handle signals
+        return
+    previous = signal.signal(signal.SIGINT, press)
+    try:
+        yield presses
+    finally:
+        signal.signal(signal.SIGINT, previous)

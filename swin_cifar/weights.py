@@ -1,0 +1,83 @@
+"""Weights from torchvision's and Microsoft's state dicts into this model, and back."""
+
+import re
+
+import torch
+
+# What each published layout calls our parameters: (pattern of our name, their name).
+_TORCHVISION = [
+    (r"^patch_embed\.proj\.", lambda m: "features.0.0."),
+    (r"^patch_embed\.norm\.", lambda m: "features.0.2."),
+    (r"^stages\.(\d+)\.downsample\.", lambda m: f"features.{2 * int(m[1])}."),
+    (r"^stages\.(\d+)\.blocks\.", lambda m: f"features.{2 * int(m[1]) + 1}."),
+    (r"\.mlp\.fc1\.", lambda m: ".mlp.0."),
+    (r"\.mlp\.fc2\.", lambda m: ".mlp.3."),
+]
+_OFFICIAL = [
+    # Microsoft counts a merging to the stage before it, the paper's figure 3 to the stage after.
+    (r"^stages\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) - 1}.downsample."),
+    (r"^stages\.(\d+)\.blocks\.", lambda m: f"layers.{m[1]}.blocks."),
+]
+_DERIVED = ("attn_mask", "relative_position_index")  # buffers that follow from the geometry
+
+
+def load_torchvision_weights(model, state_dict):
+    """Copy a state dict of torchvision's swin_t, swin_s, swin_b (or any other size of it) into `model`.
+
+    Raises ValueError, and leaves `model` as it was, where names or shapes do not fit; the
+    message lists them.
+    """
+    _load(model, state_dict, _TORCHVISION)
+
+
+def load_official_weights(model, state_dict):
+    """Copy Microsoft's published weights, the content of a .pth with its `model` key or without.
+
+    The buffers `attn_mask` and `relative_position_index` are ignored. Raises ValueError, and
+    leaves `model` as it was, where names or shapes do not fit; the message lists them.
+    """
+    _load(model, state_dict.get("model", state_dict), _OFFICIAL)
+
+
+def torchvision_state_dict(model):
+    """-> a state dict that torchvision's SwinTransformer of the same sizes loads strictly."""
+    theirs = _rename(model.state_dict(), _TORCHVISION)
+    # torchvision keeps the index in its state dict, flattened.
+    for name, module in model.named_modules():
+        if hasattr(module, "relative_position_index"):
+            key = _their_name(f"{name}.relative_position_index", _TORCHVISION)
+            theirs[key] = module.relative_position_index.flatten().clone()
+    return theirs
+
+
+def official_state_dict(model):
+    """-> {"model": state dict} in Microsoft's layout, without the derived buffers."""
+    return {"model": _rename(model.state_dict(), _OFFICIAL)}
+
+
+def _their_name(name, rules):
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _rename(state_dict, rules):
+    return {_their_name(name, rules): tensor.clone() for name, tensor in state_dict.items()}
+
+
+def _load(model, theirs, rules):
+    ours = model.state_dict()
+    theirs = {name: t for name, t in theirs.items() if not name.endswith(_DERIVED)}
+    names = {_their_name(name, rules): name for name in ours}
+    problems = [f"missing: {name}" for name in names.keys() - theirs.keys()]
+    problems += [f"not expected: {name}" for name in theirs.keys() - names.keys()]
+    problems += [
+        f"shape of {name}: {tuple(theirs[name].shape)}, the model has {tuple(ours[names[name]].shape)}"
+        for name in names.keys() & theirs.keys()
+        if theirs[name].shape != ours[names[name]].shape
+    ]
+    if problems:
+        raise ValueError("these weights do not fit the model:\n  " + "\n  ".join(sorted(problems)))
+    with torch.no_grad():
+        for name, tensor in theirs.items():
+            ours[names[name]].copy_(tensor)

@@ -1,0 +1,115 @@
+"""Plant known bugs in a copy of the package, one at a time, and see that the tests notice each.
+
+    python tests/mutations.py
+
+Prints one line per bug and exits with 1 if any goes unnoticed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TESTS = [f"tests/test_{name}.py" for name in ("layers", "windows", "model", "weights")]
+
+# bug: (file, what is there, what is put there instead)
+MUTATIONS = {
+    "none": ("layers.py", "import torch\n", "import torch\n"),  # the copy itself must pass
+    "mask dropped": (
+        "layers.py",
+        'bias.masked_fill(~mask[:, None], float("-inf"))',
+        "bias.expand(len(mask), -1, -1, -1)",
+    ),
+    "mask's sign flipped": ("layers.py", "masked_fill(~mask[:, None],", "masked_fill(mask[:, None],"),
+    "shift not undone": ("model.py", "x = x.roll(shift, dims=(1, 2))", "pass"),
+    "roll before padding": (
+        "model.py",
+        """        x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))
+        if shift_h or shift_w:
+            x = x.roll((-shift_h, -shift_w), dims=(1, 2))
+""",
+        """        if shift_h or shift_w:
+            x = x.roll((-shift_h, -shift_w), dims=(1, 2))
+        x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))
+""",
+    ),
+    "dy and dx swapped": ("windows.py", "dy * (2 * M - 1) + dx", "dx * (2 * M - 1) + dy"),
+    "bias table shared across heads": (
+        "layers.py",
+        "return bias.permute(2, 0, 1)",
+        "return bias.permute(2, 0, 1)[:1].expand(self.num_heads, -1, -1)",
+    ),
+    "DropPath on in evaluation": (
+        "layers.py",
+        "if not self.training or self.drop_prob == 0:",
+        "if self.drop_prob == 0:",
+    ),
+    "a window that covers the map is shifted": (
+        "windows.py",
+        "return (shift_size if H > window_size else 0), (shift_size if W > window_size else 0)",
+        "return shift_size, shift_size",
+    ),
+    "PatchMerging gathers row by row": (
+        "layers.py",
+        "x.permute(0, 1, 3, 4, 2, 5).flatten(3)",
+        "x.permute(0, 1, 3, 2, 4, 5).flatten(3)",
+    ),
+    # The seed article pads both sides if either is not a multiple, by a whole patch where none is needed.
+    "PatchEmbed pads 32 x 30 to 36 x 32": (
+        "layers.py",
+        "images = F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))",
+        """if h % self.patch_size or w % self.patch_size:
+            images = F.pad(
+                images, (0, self.patch_size - w % self.patch_size, 0, self.patch_size - h % self.patch_size)
+            )""",
+    ),
+    "padding attended to": ("windows.py", "labels[(rows < 0)[:, None] | (cols < 0)[None, :]] = -1", "pass"),
+    "scores not scaled": ("layers.py", "(q * q.shape[-1] ** -0.5)", "q"),
+    "mask only along the height": (
+        "windows.py",
+        "2 * rows[:, None] + cols[None, :]",
+        "rows[:, None] + 0 * cols",
+    ),
+    "partition without the transpose": (
+        "windows.py",
+        "return x.transpose(2, 3).reshape(B, -1, M * M, C)",
+        "return x.reshape(B, -1, M * M, C)",
+    ),
+}  # fmt: skip
+
+
+def main():
+    unnoticed = 0
+    for bug, (file, old, new) in MUTATIONS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("swin_cifar", "tests"):
+                shutil.copytree(
+                    ROOT / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__")
+                )
+            path = Path(folder) / "swin_cifar" / file
+            source = path.read_text()
+            if source.count(old) != 1:
+                sys.exit(f"{bug}: {file} no longer holds exactly once: {old}")
+            path.write_text(source.replace(old, new))
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
+            environment = os.environ | {"PYTHONPATH": folder}
+            run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        if bug == "none":
+            if run.returncode:
+                sys.exit(f"the tests fail without any planted bug: {run.stdout}")
+            continue
+        noticed = run.returncode == 1 and failed
+        unnoticed += not noticed
+        by = failed[0].split(" ")[1].split("::")[-1] if failed else run.stdout[-500:] + run.stderr[-500:]
+        print(f"{'noticed' if noticed else 'UNNOTICED'}: {bug}, by {by}", flush=True)
+    planted = len(MUTATIONS) - 1
+    print(f"{planted - unnoticed} of {planted} planted bugs noticed")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The same mathematics by slow loops in float64: no roll, no mask, no padding, no window functions."""
+
+import torch
+
+
+def true_windows(size, window_size, shift):
+    """Bounds (start, end) of the windows along one axis as they lie on the real map."""
+    if shift == 0 or size <= window_size:
+        starts = range(0, size, window_size)
+    else:
+        starts = [0, *range(shift, size, window_size)]
+    starts = list(starts)
+    return list(zip(starts, [*starts[1:], size]))
+
+
+def attention_in_true_windows(attn, x, shift):
+    """(B, H, W, C) -> (B, H, W, C): what a shifted block's attention should give, window by window."""
+    B, H, W, C = x.shape
+    M = attn.window_size
+    out = torch.zeros(B, H, W, C, dtype=torch.float64)
+    for b in range(B):
+        for top, bottom in true_windows(H, M, shift):
+            for left, right in true_windows(W, M, shift):
+                places = [(y, x_) for y in range(top, bottom) for x_ in range(left, right)]
+                values = attend(attn, [x[b, y, x_] for y, x_ in places], places)
+                for (y, x_), value in zip(places, values):
+                    out[b, y, x_] = value
+    return out
+
+
+def attend(attn, tokens, places):
+    """Self-attention among a few tokens at known places, query by query, head by head."""
+    M, heads, C = attn.window_size, attn.num_heads, attn.qkv.in_features
+    d = C // heads
+    weight, bias = attn.qkv.weight.double(), attn.qkv.bias.double()
+    q, k, v = zip(*((weight @ t.double() + bias).view(3, heads, d) for t in tokens))
+    table = attn.relative_position_bias_table.double()
+    results = []
+    for i, (yi, xi) in enumerate(places):
+        per_head = []
+        for h in range(heads):
+            scores = []
+            for j, (yj, xj) in enumerate(places):
+                row = (yi - yj + M - 1) * (2 * M - 1) + (xi - xj + M - 1)
+                scores.append(q[i][h] @ k[j][h] / d**0.5 + table[row, h])
+            weights = torch.stack(scores).softmax(0)
+            per_head.append(sum(w * v[j][h] for j, w in enumerate(weights)))
+        results.append(attn.proj.weight.double() @ torch.cat(per_head) + attn.proj.bias.double())
+    return results

@@ -1,0 +1,179 @@
+"""The block against brute force in the true windows; the model's shapes, sizes and presets."""
+
+import pytest
+import torch
+from conftest import enlarge_weights
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import attention_in_true_windows, true_windows
+from torch.nn import functional as F
+
+from swin_cifar import SwinConfig, SwinStage, SwinTransformer, SwinTransformerBlock, create_model
+from swin_cifar.config import train_config
+
+sides = st.integers(1, 9)
+
+
+@st.composite
+def geometries(draw):
+    M = draw(st.integers(1, 4))
+    return draw(sides), draw(sides), M, draw(st.integers(0, M - 1))
+
+
+def make_block(M, shift, dim=4, heads=2):
+    return enlarge_weights(SwinTransformerBlock(dim, heads, M, shift)).eval()
+
+
+@given(geometries())
+def test_attention_equals_brute_force_in_the_true_windows(geometry):
+    H, W, M, shift = geometry
+    block = make_block(M, shift)
+    x = torch.randn(1, H, W, 4)
+    with torch.no_grad():
+        expected = attention_in_true_windows(block.attn, x, shift)
+        assert (block.window_attention(x) - expected).abs().max() <= 1e-5
+
+
+@given(geometries())
+def test_from_windows_undoes_to_windows(geometry):
+    H, W, M, shift = geometry
+    block = make_block(M, shift)
+    x = torch.randn(2, H, W, 4)
+    assert torch.equal(block.from_windows(block.to_windows(x)[0], H, W), x)
+
+
+@given(geometries(), st.data())
+def test_a_token_reaches_exactly_the_tokens_of_its_window(geometry, data):
+    H, W, M, shift = geometry
+    y, x = data.draw(st.integers(0, H - 1)), data.draw(st.integers(0, W - 1))
+    block = make_block(M, shift)
+    before = torch.randn(1, H, W, 4)
+    after = before.clone()
+    after[0, y, x] = torch.randn(4)  # noise: LayerNorm would erase a constant
+    with torch.no_grad():
+        changed = (block(before) - block(after)).abs().amax(-1)[0] > 1e-6
+    rows, cols = (
+        next(w for w in true_windows(size, M, shift) if w[0] <= at < w[1]) for size, at in ((H, y), (W, x))
+    )
+    expected = torch.zeros(H, W, dtype=torch.bool)
+    expected[slice(*rows), slice(*cols)] = True
+    assert torch.equal(changed, expected)
+
+
+@given(geometries())
+def test_what_is_in_the_padding_does_not_matter(geometry):
+    H, W, M, shift = geometry
+    block = make_block(M, shift)
+    x = torch.randn(1, H, W, 4)
+    zero_pad = F.pad
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        expected = block.window_attention(x)
+        patch.setattr(F, "pad", lambda t, widths: zero_pad(t, widths, value=7.5))
+        assert (block.window_attention(x) - expected).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize(("H", "W"), [(4, 4), (3, 2), (4, 8), (9, 4)])
+def test_an_axis_that_one_window_covers_is_not_shifted(H, W):
+    shifted, plain = make_block(4, 2), make_block(4, 0)
+    plain.load_state_dict(shifted.state_dict())
+    x = torch.randn(1, H, W, 4)
+    along_h = torch.cat([shifted(x[:, :, :1]), plain(x[:, :, :1])])
+    same = torch.equal(shifted(x), plain(x))
+    assert same == (H <= 4 and W <= 4)
+    assert torch.equal(*along_h.split(1)) == (H <= 4)
+
+
+def test_drop_path_acts_on_both_branches_in_training_only():
+    block = enlarge_weights(SwinTransformerBlock(4, 2, 2, 0, drop_path=0.5))
+    x = torch.randn(1, 4, 4, 4).expand(400, -1, -1, -1)
+    kinds = block(x).flatten(1).round(decimals=4).unique(dim=0)
+    assert len(kinds) == 4  # attention kept or not, MLP kept or not
+    assert len(block.eval()(x).unique(dim=0)) == 1
+
+
+def test_stage_halves_the_map_and_doubles_the_channels():
+    x = torch.randn(2, 9, 6, 8)
+    assert SwinStage(16, 2, 2, 3, downsample=True)(x).shape == (2, 5, 3, 16)
+    stage = SwinStage(8, 3, 2, 4)
+    assert stage(x).shape == x.shape
+    assert [block.shift_size for block in stage.blocks] == [0, 2, 0]
+
+
+def test_forward_features_gives_the_map_of_each_stage():
+    model = create_model("base")
+    maps = model.forward_features(torch.randn(2, 3, 32, 32))
+    assert [tuple(m.shape) for m in maps] == [(2, 16, 16, 96), (2, 8, 8, 192), (2, 4, 4, 384)]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 50), (32, 30), (33, 32)])
+def test_any_picture_size_runs(size):
+    model = create_model("nano", window_size=3)
+    images = torch.randn(2, 3, *size)
+    logits = model(images)
+    logits.sum().backward()
+    assert logits.shape == (2, 10)
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("swin_t", 28_288_354), ("swin_s", 49_606_258), ("swin_b", 87_768_224), ("swin_l", 196_532_476)],
+)
+def test_presets_have_the_papers_parameter_counts(name, parameters):
+    with torch.device("meta"):
+        model = create_model(name)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_drop_path_rates_grow_from_zero_to_the_last_block():
+    model = create_model("base", drop_path_rate=0.3)
+    rates = [block.drop_path.drop_prob for stage in model.stages for block in stage.blocks]
+    assert rates == pytest.approx([i / 9 * 0.3 for i in range(10)])
+
+
+def test_evaluation_is_deterministic_and_training_is_not():
+    model = enlarge_weights(create_model("nano", drop_path_rate=0.5))
+    images = torch.randn(8, 3, 32, 32)
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    assert torch.equal(model(images), model(images))
+
+
+def test_compiled_for_export_the_mask_is_a_constant():
+    model = enlarge_weights(create_model("nano", image_size=24)).eval()
+    images = torch.randn(2, 3, 24, 24)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), model(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: create_model("bass"), "did you mean 'base'"),
+        (lambda: create_model("base", num_class=3), "did you mean 'num_classes'"),
+        (lambda: train_config("nanno"), "did you mean 'nano'"),
+        (lambda: train_config("nano", epoch=3), "did you mean 'epochs'"),
+        (lambda: create_model("base", num_heads=(3, 6)), "one entry per stage"),
+        (lambda: create_model("base", num_heads=(5, 6, 12)), "5 does not divide"),
+        (lambda: create_model("base", window_size=0), "window_size must be"),
+        (lambda: create_model("base", embed_dim=9.5), "whole number"),
+        (lambda: create_model("base", depths=(0, 2, 2)), "at least 1"),
+        (lambda: create_model("base", drop_path_rate=1.0), r"\[0, 1\)"),
+        (lambda: train_config("nano", epochs=0), "epochs must be at least 1"),
+        (lambda: train_config("nano", mixup_prob=0.7, cutmix_prob=0.7), "more than 1"),
+        (lambda: SwinTransformerBlock(4, 2, 4, shift_size=4), r"\[0, 4\)"),
+        (lambda: SwinTransformerBlock(4, 2, 4, shift_size=-1), r"\[0, 4\)"),
+        (lambda: SwinTransformerBlock(4, 2, 4)(torch.zeros(1, 4, 8, 8)), r"\(B, H, W, 4\)"),
+        (lambda: create_model("nano")(torch.zeros(3, 32, 32)), r"\(B, 3, h, w\)"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_config_survives_json_and_stays_hashable():
+    config = SwinConfig(depths=[2, 2], num_heads=[3, 6])
+    assert config == SwinConfig(depths=(2, 2), num_heads=(3, 6))
+    assert hash(config) == hash(SwinTransformer(config).config)

@@ -1,0 +1,355 @@
+"""Pictures of every kind, from files and from a server that misbehaves, and what they are taken for."""
+
+import contextlib
+import io
+import socket
+import struct
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swin_cifar.checkpoint import Checkpoint
+from swin_cifar.config import SwinConfig
+from swin_cifar.model import SwinTransformer
+from swin_cifar.predict import PictureError, classify, load_picture, predict, to_tensor
+
+# --- kinds of pictures ------------------------------------------------------------------
+
+
+def png(width, height, bits, colour_type, pixels):
+    """The bytes of a PNG; `pixels` holds the rows without their filter byte."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    row = len(pixels) // height
+    rows = b"".join(b"\0" + pixels[i * row : (i + 1) * row] for i in range(height))
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def png16(*colour):
+    """A PNG of 16 bits a channel, grey or RGB by the number of values, 4 x 4 pixels of `colour`."""
+    return png(4, 4, 16, {1: 0, 3: 2}[len(colour)], struct.pack(f">{len(colour)}H", *colour) * 16)
+
+
+def saved(mode, colour, format="PNG", palette=None, **options):
+    """The bytes of a picture of 4 x 4 pixels of `colour`."""
+    picture = Image.new(mode, (4, 4), colour)
+    if palette:
+        picture.putpalette(palette)
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    return file.getvalue()
+
+
+PALETTE = [10, 20, 30, 200, 100, 50]
+KINDS = {
+    "RGB": (saved("RGB", (1, 2, 3)), (1, 2, 3)),
+    "grey": (saved("L", 90), (90, 90, 90)),
+    "1 bit, black": (saved("1", 0), (0, 0, 0)),
+    "1 bit, white": (saved("1", 1), (255, 255, 255)),
+    "palette": (saved("P", 1, palette=PALETTE), (200, 100, 50)),
+    "palette, this colour transparent": (saved("P", 1, palette=PALETTE, transparency=1), (255, 255, 255)),
+    "palette, another transparent": (saved("P", 1, palette=PALETTE, transparency=0), (200, 100, 50)),
+    "palette, half transparent": (
+        saved("P", 1, palette=PALETTE, transparency=bytes([255, 127])), (228, 178, 153)
+    ),
+    "GIF, transparent": (saved("P", 1, "GIF", palette=PALETTE, transparency=1), (255, 255, 255)),
+    "RGB, this colour transparent": (saved("RGB", (1, 2, 3), transparency=(1, 2, 3)), (255, 255, 255)),
+    "grey, transparent": (saved("LA", (0, 0)), (255, 255, 255)),
+    "grey, half transparent": (saved("LA", (0, 127)), (128, 128, 128)),
+    "grey, opaque": (saved("LA", (90, 255)), (90, 90, 90)),
+    "RGBA, transparent": (saved("RGBA", (200, 0, 0, 0)), (255, 255, 255)),
+    "RGBA, half transparent": (saved("RGBA", (255, 0, 0, 127)), (255, 128, 128)),
+    "RGBA, opaque": (saved("RGBA", (200, 100, 50, 255)), (200, 100, 50)),
+    "CMYK JPEG": (saved("CMYK", (0, 255, 255, 0), "JPEG", quality=95), (255, 0, 0)),
+    "16-bit grey, black": (png16(0), (0, 0, 0)),
+    "16-bit grey, nearly black": (png16(255), (1, 1, 1)),
+    "16-bit grey, middle": (png16(0x8080), (128, 128, 128)),
+    "16-bit grey, white": (png16(65535), (255, 255, 255)),
+    "16-bit grey TIFF": (saved("I;16", 0x8080, "TIFF"), (128, 128, 128)),
+    "16-bit RGB": (png16(0, 0x8080, 65535), (0, 128, 255)),
+    "float TIFF, 0 to 1": (saved("F", 0.5, "TIFF"), (128, 128, 128)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_picture_becomes_rgb_of_the_same_look(kind, tmp_path):
+    content, colour = KINDS[kind]
+    (tmp_path / "picture").write_bytes(content)
+    picture = load_picture(tmp_path / "picture")
+    assert picture.mode == "RGB" and picture.size == (4, 4)
+    tolerance = 3 if "JPEG" in kind else 1
+    assert picture.getpixel((2, 2)) == pytest.approx(colour, abs=tolerance)
+
+
+@pytest.mark.parametrize("orientation, size, red, blue", [
+    (1, (40, 20), (5, 10), (35, 10)),
+    (3, (40, 20), (35, 10), (5, 10)),
+    (6, (20, 40), (10, 5), (10, 35)),
+    (8, (20, 40), (10, 35), (10, 5)),
+])  # fmt: skip
+def test_a_turned_photograph_is_upright(tmp_path, orientation, size, red, blue):
+    stored = Image.new("RGB", (40, 20), "red")
+    stored.paste("blue", (20, 0, 40, 20))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    picture = load_picture(tmp_path / "turned.jpg")
+    assert picture.size == size
+    assert picture.getpixel(red) == pytest.approx((255, 0, 0), abs=3)
+    assert picture.getpixel(blue) == pytest.approx((0, 0, 255), abs=3)
+
+
+@pytest.mark.parametrize("size, start", [((90, 30), (30, 0)), ((30, 90), (0, 30)), ((30, 30), (0, 0))])
+@pytest.mark.parametrize("side", [30, 16, 64])
+def test_the_middle_square_is_taken(size, start, side):
+    picture = Image.new("RGB", size, "red")
+    picture.paste((0, 128, 0), (*start, start[0] + 30, start[1] + 30))
+    tensor = to_tensor(picture, side)
+    assert tensor.shape == (3, side, side) and tensor.dtype == torch.uint8
+    assert tensor.flatten(1).unique(dim=1).tolist() == [[0], [128], [0]]
+
+
+def test_a_picture_of_the_right_size_is_taken_as_it_is():
+    pixels = np.random.default_rng(0).integers(256, size=(32, 32, 3), dtype=np.uint8)
+    assert np.array_equal(to_tensor(Image.fromarray(pixels), 32).permute(1, 2, 0).numpy(), pixels)
+
+
+# --- what is refused --------------------------------------------------------------------
+
+NOISE = np.random.default_rng(0).integers(256, size=(20, 20, 3), dtype=np.uint8)
+
+
+def encoded(pixels, format):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format)
+    return file.getvalue()
+
+
+BAD = {
+    "text": b"this is not a picture",
+    "empty": b"",
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
+    "half a PNG": encoded(NOISE, "PNG")[:500],
+    "half a JPEG": encoded(NOISE, "JPEG")[:800],
+    "a PNG's first bytes": encoded(NOISE, "PNG")[:20],
+    "a damaged PNG": encoded(NOISE, "PNG").replace(b"IHDR", b"IHDX"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_picture_is_refused(kind, tmp_path):
+    (tmp_path / "bad.png").write_bytes(BAD[kind])
+    with pytest.raises(PictureError, match="bad.png is not a picture that can be read"):
+        load_picture(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize("name", ["missing.png", "", "folder", "n" * 300, "nul\0byte"])
+def test_what_is_no_file_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PictureError, match="no file"):
+        load_picture(name)
+
+
+def test_a_picture_with_too_many_pixels_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "large.png"
+    path.write_bytes(encoded(NOISE, "PNG"))
+    monkeypatch.setattr("swin_cifar.predict.MAX_PIXELS", 20 * 20)
+    assert load_picture(path).size == (20, 20)
+    monkeypatch.setattr("swin_cifar.predict.MAX_PIXELS", 20 * 20 - 1)
+    with pytest.raises(PictureError, match="20 x 20 pixels"):
+        load_picture(path)
+
+
+@pytest.mark.parametrize("side", [8000, 60_000])
+@pytest.mark.filterwarnings("error")
+def test_a_small_file_that_claims_a_huge_picture_is_refused(tmp_path, side):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(side, side, 8, 2, b"").replace(b"IEND", b"IEND"))
+    with pytest.raises(PictureError, match="pixels"):
+        load_picture(path)
+
+
+# --- addresses --------------------------------------------------------------------------
+
+PICTURE = encoded(NOISE, "PNG")
+OVER = threading.Event()
+
+
+def reply(body, status="200 OK", headers=""):
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+def pieces(first, piece, seconds):
+    """`first`, then `piece` again and again, for a while."""
+    yield first
+    for _ in range(int(3 / max(seconds, 1e-3))):
+        yield piece
+        OVER.wait(seconds)
+
+
+PAGES = {
+    "/good": lambda: [reply(PICTURE)],
+    "/moved": lambda: [reply(b"", "302 Found", "Location: /good\r\n")],
+    "/circle": lambda: [reply(b"", "302 Found", "Location: /circle\r\n")],
+    "/to-file": lambda: [reply(b"", "302 Found", "Location: file:///etc/passwd\r\n")],
+    "/to-ftp": lambda: [reply(b"", "302 Found", "Location: ftp://127.0.0.1/picture.png\r\n")],
+    "/text": lambda: [reply(b"<html>no picture</html>")],
+    "/nothing": lambda: [reply(b"")],
+    "/hangs-up": lambda: [],
+    "/cut": lambda: [reply(PICTURE)[:-300]],
+    "/cut-chunk": lambda: [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n", PICTURE[:300]],
+    "/not-http": lambda: [b"220 mail server ready\r\n\r\n"],
+    "/silent": lambda: pieces(b"", b"", 0.1),
+    "/stops": lambda: pieces(reply(PICTURE)[:300], b"", 0.1),
+    "/endless": lambda: pieces(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1000, 0),
+    "/drip": lambda: pieces(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.05),
+    "/header-drip": lambda: pieces(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n", 0.05),
+}
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The address of a server with `PAGES`, any other being a 404."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer(connection):
+        with connection, contextlib.suppress(OSError):
+            path = connection.recv(65536).split()[1].decode()
+            for part in PAGES.get(path, lambda: [reply(b"", "404 Not Found")])():
+                connection.sendall(part)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while not OVER.is_set():
+                threading.Thread(target=answer, args=listener.accept()[:1], daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    OVER.set()
+    listener.close()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr("swin_cifar.predict.TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("swin_cifar.predict.DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr("swin_cifar.predict.MAX_BYTES", len(PICTURE))
+
+
+@pytest.mark.parametrize("path", ["/good", "/moved"])
+def test_a_picture_at_an_address_is_loaded(server, path):
+    assert np.array_equal(np.array(load_picture(server + path)), NOISE)
+
+
+@pytest.mark.parametrize("path, reason", [
+    ("/missing", "404"),
+    ("/circle", "could not be fetched"),
+    ("/to-file", "could not be fetched.*file"),
+    ("/to-ftp", "could not be fetched"),
+    ("/text", "not a picture"),
+    ("/nothing", "not a picture"),
+    ("/hangs-up", "could not be fetched"),
+    ("/cut", "not a picture"),
+    ("/cut-chunk", "could not be fetched"),
+    ("/not-http", "could not be fetched"),
+    ("/silent", "did not answer within 0.3 seconds"),
+    ("/stops", "did not answer within 0.3 seconds"),
+    ("/endless", "sends more than"),
+    ("/drip", "not done after 0.6 seconds"),
+    ("/header-drip", "0.6 seconds"),
+])  # fmt: skip
+def test_an_address_without_a_picture_is_refused_in_time(server, path, reason):
+    start = time.monotonic()
+    with pytest.raises(PictureError, match=f"{server}{path} .*{reason}"):
+        load_picture(server + path)
+    assert time.monotonic() - start < 1.5
+
+
+def test_an_address_where_nobody_listens_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(PictureError, match="could not be fetched"):
+        load_picture(f"http://127.0.0.1:{port}/picture.png")
+
+
+@pytest.mark.parametrize("address", ["http://", "http://[::1", "http://127.0.0.1:x/", "http://127.0.0.1/a b"])
+def test_an_address_that_makes_no_sense_is_refused(address):
+    with pytest.raises(PictureError):
+        load_picture(address)
+
+
+@pytest.mark.parametrize("scheme", ["file", "FILE", "ftp", "data", "gopher", ""])
+def test_no_other_scheme_is_opened(scheme, tmp_path):
+    (tmp_path / "picture.png").write_bytes(PICTURE)
+    with pytest.raises(PictureError, match="only http:// and https://"):
+        load_picture(f"{scheme}://{tmp_path}/picture.png")
+
+
+@pytest.mark.parametrize("address", ["data:image/png;base64,iVBORw0KGgo=", "data:," + "A" * 300, "file:/etc/passwd"])
+def test_a_scheme_without_slashes_is_not_opened_either(address):
+    with pytest.raises(PictureError):
+        load_picture(address)
+
+
+# --- probabilities ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    torch.manual_seed(0)
+    config = SwinConfig(image_size=16, embed_dim=12, depths=(1, 1), num_heads=(3, 3), num_classes=4)
+    model = SwinTransformer(config).train()
+    with torch.no_grad():
+        model.head.weight.mul_(50)  # answers far from all alike
+    names = ("ant", "bee", "cat", "dog")
+    dataset = {"name": "animals", "classes": names, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
+    return Checkpoint(model, dataset, None, None)
+
+
+def softmax_by_hand(checkpoint, picture):
+    """(3, h, w) uint8 -> (classes,): one picture at a time, in double precision."""
+    mean, std = (torch.tensor(checkpoint.dataset[k]).double().view(3, 1, 1) for k in ("mean", "std"))
+    image = ((picture.double() / 255 - mean) / std).float()
+    with torch.no_grad():
+        exponents = checkpoint.model.eval()(image[None])[0].double().exp()
+    return exponents / exponents.sum()
+
+
+def test_predict_names_the_classes_by_falling_probability(checkpoint, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(NOISE[2:18, 2:18]).save(path)
+    answer = predict(checkpoint, path)
+    names, probabilities = zip(*answer)
+    assert sorted(names) == ["ant", "bee", "cat", "dog"]
+    assert sum(probabilities) == pytest.approx(1)
+    assert list(probabilities) == sorted(probabilities, reverse=True)
+    assert probabilities[0] > probabilities[-1] + 0.1
+    expected = softmax_by_hand(checkpoint, torch.from_numpy(NOISE[2:18, 2:18].copy()).permute(2, 0, 1))
+    by_name = dict(zip(checkpoint.dataset["classes"], expected.tolist()))
+    assert dict(answer) == pytest.approx(by_name, abs=1e-5)
+
+
+def test_predict_takes_an_address_and_any_size(checkpoint, server, tmp_path):
+    (tmp_path / "picture.png").write_bytes(PICTURE)
+    assert predict(checkpoint, f"{server}/good") == predict(checkpoint, tmp_path / "picture.png")
+
+
+def test_classify_answers_each_picture_of_a_batch(checkpoint):
+    pictures = torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    checkpoint.model.train()
+    result = classify(checkpoint, pictures)
+    assert not checkpoint.model.training
+    assert result.shape == (5, 4) and result.dtype == torch.float32
+    expected = torch.stack([softmax_by_hand(checkpoint, picture) for picture in pictures])
+    torch.testing.assert_close(result.double(), expected, atol=1e-5, rtol=0)

@@ -1,0 +1,230 @@
+"""Schedule, optimizer, loop, resuming, and what happens when things go wrong."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import swin_cifar.training as training
+from swin_cifar import TrainConfig, create_model, evaluate, fit, learning_rate, load_checkpoint, load_shapes10
+from swin_cifar.checkpoint import CheckpointError
+from swin_cifar.training import TrainingDiverged, make_optimizer, predict_logits, training_batch
+
+RECIPE = TrainConfig(
+    epochs=3,
+    batch_size=32,
+    mixup_prob=0.3,
+    cutmix_prob=0.4,
+    ema_decay=0.9,
+    validation_size=0,
+    warmup_epochs=1,
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_shapes10(160, 40)
+
+
+def tiny(seed=0):
+    torch.manual_seed(seed)
+    return create_model("nano", embed_dim=16, num_heads=(2, 4), drop_path_rate=0.3)
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def test_learning_rate_warms_up_and_follows_half_a_cosine():
+    config = TrainConfig(epochs=10, warmup_epochs=2, learning_rate=1.0, min_learning_rate=0.1)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 21)
+    assert rates[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
+    assert rates[20] == max(rates) == 1.0
+    assert rates[-1] == pytest.approx(0.1)
+    middle = learning_rate(20 + 79 // 2, 100, config)
+    assert middle == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 39 / 79)) / 2)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_weight_decay_spares_norms_biases_and_bias_tables():
+    model = create_model("nano")
+    decayed, kept = make_optimizer(model, TrainConfig(weight_decay=0.3)).param_groups
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    in_decayed = {names[id(p)] for p in decayed["params"]}
+    in_kept = {names[id(p)] for p in kept["params"]}
+    matrices = ("proj.weight", "qkv.weight", "fc1.weight", "fc2.weight", "reduction.weight", "head.weight")
+    assert in_decayed == {name for name in names.values() if name.endswith(matrices)}
+    assert in_kept == set(names.values()) - in_decayed
+    assert any(name.endswith("relative_position_bias_table") for name in in_kept)
+
+
+def test_one_batch_is_learnt_by_heart(data):
+    train = data[0].subset(slice(0, 32))
+    config = TrainConfig(
+        epochs=60, batch_size=32, crop_padding=0, flip=False, label_smoothing=0.0, learning_rate=3e-3
+    )
+    model = tiny()
+    history = fit(model, train, config=config, progress=False)
+    assert evaluate(model, train).accuracy == 1
+    assert history.epochs[0]["train_loss"] == pytest.approx(math.log(10), abs=0.5)
+
+
+def test_evaluate_counts_every_picture_once(data):
+    model, (_, test) = tiny(), data
+    metrics = evaluate(model, test, batch_size=7)  # the last batch is smaller
+    model.eval()
+    images = training.normalize(test.images, test.mean, test.std)
+    with torch.no_grad():
+        logits = model(images)
+    hits = sum(int(row.argmax()) == label for row, label in zip(logits, test.labels.tolist()))
+    loss = -logits.log_softmax(1)[torch.arange(40), test.labels].mean().item()
+    assert metrics.accuracy == hits / 40
+    assert metrics.loss == pytest.approx(loss, rel=1e-5)
+    assert (metrics.dataset, metrics.count) == ("shapes10", 40)
+
+
+def test_evaluation_leaves_the_mode_as_it_was(data):
+    model = tiny().train()
+    first, second = (predict_logits(model, data[1]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert model.training
+
+
+def test_fit_records_every_epoch(data):
+    model = tiny()
+    history = fit(model, *data, RECIPE, progress=False)
+    assert [record["epoch"] for record in history.epochs] == [1, 2, 3]
+    assert (history.dataset, history.train_size) == ("shapes10", 160)
+    assert history.recipe["ema_decay"] == 0.9
+    assert history.model["embed_dim"] == 16
+    last = history.epochs[-1]
+    assert last["validation_accuracy"] == evaluate(model, data[1]).accuracy
+    assert last["learning_rate"] == pytest.approx(RECIPE.min_learning_rate)
+    assert all(record["seconds"] > 0 and record["images_per_second"] > 0 for record in history.epochs)
+
+
+def test_the_averaged_weights_are_the_mean_that_the_decay_says(data):
+    config = replace(RECIPE, epochs=1, batch_size=80, warmup_epochs=0)  # two steps
+    weights = []
+    step = training.training_step
+
+    def spy(forward, *args):
+        result = step(forward, *args)
+        weights.append([p.detach().clone() for p in forward.parameters()])
+        return result
+
+    model = tiny()
+    start = [p.detach().clone() for p in model.parameters()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "training_step", spy)
+        fit(model, data[0], config=config, progress=False)
+    for p, w0, w1, w2 in zip(model.parameters(), start, *weights):
+        first = 2 / 11 * w0 + 9 / 11 * w1
+        torch.testing.assert_close(p.detach(), 3 / 12 * first + 9 / 12 * w2)
+
+
+def test_same_seed_same_weights_other_seed_others(data):
+    models = [tiny() for _ in range(3)]
+    for model, seed in zip(models, (5, 5, 6)):
+        fit(model, data[0], config=replace(RECIPE, epochs=1, seed=seed), progress=False)
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 14])  # steps; an epoch has 5
+def test_resumed_weights_equal_uninterrupted_ones_bit_for_bit(data, stop_after, tmp_path, monkeypatch):
+    path, whole, model = tmp_path / "run.pt", tiny(), tiny()
+    expected = fit(whole, *data, RECIPE, progress=False)
+    step, done = training.training_step, []
+
+    def press_ctrl_c(*args):
+        done.append(1)
+        if len(done) == stop_after:
+            training.signal.raise_signal(training.signal.SIGINT)
+        return step(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "training_step", press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, *data, RECIPE, checkpoint=path, progress=False)
+    assert len(done) == stop_after  # the step was finished, and none begun after it
+    other = tiny(seed=9)
+    history = fit(other, *data, RECIPE, checkpoint=path, resume=True, progress=False)
+    assert same(other, whole)
+    assert same(load_checkpoint(path).model, whole)
+    for ours, theirs in zip(history.epochs, expected.epochs):
+        for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-9)
+
+
+def test_a_finished_run_resumes_to_itself(data, tmp_path):
+    path, model, other = tmp_path / "run.pt", tiny(), tiny(seed=9)
+    fit(model, *data, RECIPE, checkpoint=path, progress=False)
+    history = fit(other, *data, RECIPE, checkpoint=path, resume=True, progress=False)
+    assert same(model, other)
+    assert len(history.epochs) == 3
+
+
+def test_resuming_another_run_is_refused(data, tmp_path):
+    path = tmp_path / "run.pt"
+    fit(tiny(), data[0], config=replace(RECIPE, epochs=1), checkpoint=path, progress=False)
+    with pytest.raises(CheckpointError, match="recipe there {'epochs': 1}, here {'epochs': 3}"):
+        fit(tiny(), data[0], config=RECIPE, checkpoint=path, resume=True, progress=False)
+    wider = create_model("nano", embed_dim=32, num_heads=(2, 4))
+    with pytest.raises(CheckpointError, match="embed_dim"):
+        fit(wider, data[0], config=replace(RECIPE, epochs=1), checkpoint=path, resume=True, progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
+    batch, count = training_batch, []
+
+    def poisoned(*args):
+        images, targets = batch(*args)
+        count.append(1)
+        return (images * math.nan if len(count) == 8 else images), targets
+
+    monkeypatch.setattr(training, "training_batch", poisoned)
+    with pytest.raises(TrainingDiverged, match=r"nan in step 8 \(epoch 2\) at learning rate .*run\.pt"):
+        fit(tiny(), data[0], config=RECIPE, checkpoint=path, progress=False)
+    saved = load_checkpoint(path)
+    assert len(saved.history.epochs) == 1
+    assert all(tensor.isfinite().all() for tensor in saved.model.state_dict().values())
+
+
+def test_a_save_that_fails_midway_does_not_end_the_run(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
+    save, calls = training.save_checkpoint, []
+
+    def fails_first(*args):
+        calls.append(1)
+        if len(calls) == 1:
+            raise CheckpointError("no space left on the disk")
+        save(*args)
+
+    monkeypatch.setattr(training, "save_checkpoint", fails_first)
+    fit(tiny(), data[0], config=RECIPE, checkpoint=tmp_path / "run.pt", progress=False)
+    assert "not saved, training goes on: no space left" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "run.pt").training is None
+
+
+def test_fewer_pictures_than_a_batch_is_an_error(data):
+    with pytest.raises(ValueError, match="160 pictures do not fill one batch of 500"):
+        fit(tiny(), data[0], config=replace(RECIPE, batch_size=500), progress=False)
+
+
+def test_a_batch_depends_on_its_generator_alone(data):
+    def make(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return training_batch(data[0], torch.arange(32), RECIPE, generator)
+
+    (a, ta), (b, tb), (c, _) = make(1), make(1), make(2)
+    assert torch.equal(a, b)
+    assert torch.equal(ta, tb)
+    assert not torch.equal(a, c)
+    assert a.shape == (32, 3, 32, 32)
+    torch.testing.assert_close(ta.sum(1), torch.ones(32))
