@@ -8,7 +8,7 @@ from swin_cifar.data import (
     load_cifar10,
     load_data,
     load_shapes10,
-    mix,
+    mixup_cutmix,
     normalize,
     random_crop_flip,
 )

@@ -12,7 +12,7 @@ import torch
 
 from swin_cifar import bench
 from swin_cifar.checkpoint import describe_device, load_checkpoint, save_checkpoint
-from swin_cifar.config import MODELS, SwinConfig, TrainConfig, model_config, train_config
+from swin_cifar.config import MODELS, TrainConfig, model_config, train_config
 from swin_cifar.data import load_data
 from swin_cifar.model import SwinTransformer
 from swin_cifar.plotting import plot_history
@@ -20,6 +20,7 @@ from swin_cifar.predict import predict
 from swin_cifar.training import evaluate, fit
 
 RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
+VALIDATION_SIZE = 5000  # pictures held out of training, for every decision on the way
 
 
 def main(argv=None):
@@ -50,59 +51,61 @@ def fail(message, code=1):
 def train(args):
     """Load the data, fit the model, evaluate it once on the test set, save and plot."""
     if args.resume:
-        model, config, data_name, path = _run_to_continue(args)
+        saved = _run_to_continue(args)
+        preset, model = None, saved.model.train()
+        config = TrainConfig(**saved.history.recipe)
+        data_name, held_out = saved.dataset["name"], saved.history.validation_size
     else:
         preset = args.preset or ("base" if torch.cuda.is_available() else "nano")
-        names = ("epochs", "batch_size", "learning_rate", "validation_size", "seed")
-        chosen = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-        config = _checked(train_config, preset, **chosen)
-        data_name = args.data
+        config = _checked(train_config, preset, **_recipe_options(args))
+        data_name, held_out = args.data or "auto", args.validation_size
+        held_out = VALIDATION_SIZE if held_out is None else held_out
     training, test = load_data(data_name, args.data_root)
-    if not args.resume:
-        if training.name != "cifar10" and args.data == "auto":
+    if args.resume:
+        path = Path(args.resume)
+    else:
+        if data_name != training.name:
             print(
                 f"!!! NOT CIFAR-10: it is not in {args.data_root} and cannot be downloaded. "
-                "Training on shapes10, the built-in drawn pictures."
+                f"Training on {training.name}, the built-in drawn pictures."
             )
         torch.manual_seed(config.seed)
-        image_size = training.images.shape[-1]
-        model = SwinTransformer(
-            model_config(preset, num_classes=len(training.classes), image_size=image_size)
-        )
+        shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
+        model = SwinTransformer(model_config(preset, **shape))
         path = Path(args.out) if args.out else _free_name(RUNS / f"{preset}_{training.name}.pt")
-        if path.exists():
-            raise UsageError(f"{path} exists: choose another --out, or continue it with --resume {path}")
+        if path.suffix != ".pt" or path.exists():
+            problem = "exists already" if path.exists() else "does not end in .pt"
+            raise UsageError(f"{path} {problem}: choose another --out")
     validation = None
-    if config.validation_size:
-        training, validation = _checked(training.split, config.validation_size)
+    if held_out:
+        training, validation = _checked(training.split, held_out)
     model.to(args.device)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.epochs} epochs of "
-        f"{len(training):,} {training.name} pictures, {config.validation_size:,} held out to validate, "
+        f"{len(training):,} {training.name} pictures, {held_out:,} held out to validate, "
         f"on {describe_device(torch.device(args.device))}, into {path}",
         flush=True,
     )
     try:
         history = fit(model, training, validation, config, checkpoint=path, resume=bool(args.resume))
     except KeyboardInterrupt:
-        print(f"stopped and saved; continue with: python -m swin_cifar train --resume {path}")
+        if path.exists():
+            print(f"stopped; to go on from what is saved: python -m swin_cifar train --resume {path}")
         raise
     metrics = evaluate(model, test)
     history.results["test"] = asdict(metrics)
     history.results["seconds"] = sum(record["seconds"] for record in history.epochs)
     save_checkpoint(path, model, training, history)
-    plot_history(history).savefig(path.with_suffix(".png"), dpi=120)
-    print(f"{history.results['seconds']:,.0f} s of training; curves in {path.with_suffix('.png')}")
+    curves = path.with_suffix(".png")
+    plot_history(history).savefig(curves, dpi=120)
+    print(f"{history.results['seconds']:,.0f} s of training; curves in {curves}")
     print(f"test accuracy on {metrics.dataset}: {metrics.accuracy:.2%} of {metrics.count:,} pictures")
 
 
 def evaluate_checkpoint(args):
     """Measure a checkpoint on the test set of the data it was trained on."""
-    checkpoint = load_checkpoint(args.checkpoint or _newest(), args.device)
-    name = checkpoint.dataset["name"] if args.data == "auto" else args.data
-    if name != checkpoint.dataset["name"]:
-        raise UsageError(f"this checkpoint was trained on {checkpoint.dataset['name']}, not on {name}")
-    _, test = load_data(name, args.data_root)
+    checkpoint = load_checkpoint(args.checkpoint or _newest(), args.device, dataset=args.data)
+    _, test = load_data(checkpoint.dataset["name"], args.data_root)
     metrics = evaluate(checkpoint.model, test)
     print(
         f"test accuracy on {metrics.dataset}: {metrics.accuracy:.2%} of {metrics.count:,} pictures, "
@@ -141,16 +144,38 @@ def benchmark(args):
 # --- helpers ----------------------------------------------------------------------------
 
 
+def _recipe_options(args):
+    """{field of TrainConfig: value} for what the command line overrides."""
+    names = ("epochs", "batch_size", "learning_rate", "seed")
+    options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    for setting in args.set or ():
+        name, _, value = setting.partition("=")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            raise UsageError(f"--set takes FIELD=VALUE with a number, true or false, got {setting}") from None
+    return options
+
+
 def _run_to_continue(args):
-    saved = load_checkpoint(args.resume)
-    if saved.history is None:
-        raise UsageError(f"{args.resume} holds a model without its training: there is no run to continue")
-    names = ("preset", "epochs", "batch_size", "learning_rate", "validation_size", "seed", "out")
+    names = (
+        "preset",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "seed",
+        "set",
+        "validation_size",
+        "data",
+        "out",
+    )
     given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
     if given:
         raise UsageError(f"--resume goes on with the saved recipe: leave out {', '.join(given)}")
-    model = SwinTransformer(SwinConfig(**saved.history.model))
-    return model, TrainConfig(**saved.history.recipe), saved.dataset["name"], Path(args.resume)
+    saved = load_checkpoint(args.resume)
+    if saved.history is None:
+        raise UsageError(f"{args.resume} holds a model without its training: there is no run to continue")
+    return saved
 
 
 def _checked(function, *args, **kwargs):
@@ -192,9 +217,9 @@ def parser():
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
         "--data",
-        choices=("auto", "cifar10", "shapes10"),
-        default="auto",
-        help="auto: CIFAR-10, or the built-in drawn pictures (shapes10) where it cannot be had, and says so",
+        choices=("cifar10", "shapes10"),
+        help="the data set (default: cifar10; to train where it cannot be had, the drawn pictures "
+        "shapes10, with a notice)",
     )
     data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     newest = "the model (default: the newest in checkpoints/)"
@@ -210,7 +235,17 @@ def parser():
     p.add_argument("--epochs", type=int, help="passes over the training pictures")
     p.add_argument("--batch-size", type=int, help="pictures in one step")
     p.add_argument("--learning-rate", type=float, help="at its highest, after the warm-up")
-    p.add_argument("--validation-size", type=int, help="pictures held out of training; 0 trains on all")
+    p.add_argument(
+        "--set",
+        action="append",
+        metavar="FIELD=VALUE",
+        help="any other field of TrainConfig, as often as needed",
+    )
+    p.add_argument(
+        "--validation-size",
+        type=int,
+        help=f"pictures held out of training (default: {VALIDATION_SIZE:,}); 0 trains on all",
+    )
     p.add_argument("--seed", type=int, help="of the weights, the order and the augmentation")
     p.add_argument("--out", help="checkpoint to write (default: a new one in checkpoints/runs/)")
     p.add_argument("--resume", metavar="CHECKPOINT", help="go on with a run that was interrupted")

@@ -18,12 +18,12 @@ from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSw
 from swin_cifar.checkpoint import describe_device, versions
 from swin_cifar.config import model_config, train_config
 from swin_cifar.data import load_shapes10
-from swin_cifar.layers import Linear
+from swin_cifar.layers import FastLinear
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
 from swin_cifar.training import training_batch
 from swin_cifar.weights import torchvision_state_dict
 
-PARTS = ("models", "data", "resolution")
+PARTS = ("models", "attention", "data", "resolution")
 
 
 def run(preset="base", device="cpu", batch_size=None, repeats=11, compiled=True, parts=PARTS, report=print):
@@ -34,6 +34,8 @@ def run(preset="base", device="cpu", batch_size=None, repeats=11, compiled=True,
     report(f"{preset} on {result['device']}, torch {torch.__version__}, median [quartiles] of {repeats}")
     if "models" in parts:
         result["models"] = bench_models(model_config(preset), device, batch_size, repeats, compiled, report)
+    if "attention" in parts:
+        result["attention"] = bench_attention(model_config(preset), device, batch_size, repeats, report)
     if "data" in parts:
         result["data"] = bench_data(device, repeats, report)
     if "resolution" in parts:
@@ -140,6 +142,36 @@ def _pass(model, images, labels, backward):
     return forward_backward if backward else forward
 
 
+# --- the two readings of attention ------------------------------------------------------
+
+
+def bench_attention(config, device, batch_size, repeats, report):
+    """The first stage's shifted attention, step by step and in one kernel."""
+    block = SwinTransformerBlock(config.embed_dim, config.num_heads[0], config.window_size, shift_size=1)
+    attn = block.to(device).attn
+    side = -(-config.image_size // config.patch_size)
+    windows, mask = block.to_windows(torch.randn(batch_size, side, side, config.embed_dim, device=device))
+    readings = {"explicit": lambda: attn.explicit_attention(windows, mask)[0]}
+    readings["fused"] = lambda: attn.fused_attention(windows, mask)
+
+    def forward(reading):
+        with torch.inference_mode():
+            reading()
+
+    def forward_backward(reading):
+        reading().sum().backward()
+
+    result = {}
+    report("\nthe two readings of attention            forward, ms   forward + backward, ms")
+    for mode in (forward, forward_backward):
+        functions = {name: partial(mode, reading) for name, reading in readings.items()}
+        result[mode.__name__] = measure(functions, repeats, device)
+    for name in readings:
+        forward_ms, both_ms = (1000 * t[name]["median"] for t in result.values())
+        report(f"  {name:12} {forward_ms:36.2f} {both_ms:22.2f}")
+    return result
+
+
 # --- the data path ----------------------------------------------------------------------
 
 
@@ -218,8 +250,8 @@ class GlobalAttention(nn.Module):
     def __init__(self, dim, num_heads):
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = FastLinear(dim, 3 * dim)
+        self.proj = FastLinear(dim, dim)
 
     def forward(self, x):
         B, H, W, C = x.shape

@@ -26,6 +26,7 @@ class History:
     recipe: dict  # TrainConfig
     dataset: str
     train_size: int
+    validation_size: int
     device: str
     versions: dict
     epochs: list = field(default_factory=list)  # one dict per epoch
@@ -69,8 +70,12 @@ def save_checkpoint(path, model, data, history=None, training=None):
 
     `data`: an `ImageSet` or the `dataset` of a `Checkpoint`. The file appears whole or not at
     all: an older one stays until the new one is on the disk. The history also goes beside it
-    as JSON. Raises CheckpointError where the disk does not take it.
+    as JSON. Raises ValueError for a name that does not end in .pt, CheckpointError where the
+    disk does not take it.
     """
+    path = Path(path)
+    if path.suffix != ".pt":  # or its history, under .json, could take the checkpoint's own name
+        raise ValueError(f"the name of a checkpoint ends in .pt, got {path}")
     if not isinstance(data, dict):
         data = {"name": data.name, "classes": data.classes, "mean": data.mean, "std": data.std}
     content = {
@@ -81,7 +86,6 @@ def save_checkpoint(path, model, data, history=None, training=None):
         "history": asdict(history) if history else None,
         "training": training,
     }
-    path = Path(path)
     _write_atomically(path, content)
     if history:
         history.save(path.with_suffix(".json"))
@@ -107,15 +111,19 @@ def load_checkpoint(path, device="cpu", dataset=None):
             f"{path} is not a swin_cifar checkpoint; for torchvision's or Microsoft's weights "
             "use load_torchvision_weights or load_official_weights"
         )
-    if dataset and content["dataset"]["name"] != dataset:
-        raise CheckpointError(f"{path} was trained on {content['dataset']['name']}, not on {dataset}")
     try:
+        trained_on = content["dataset"]["name"]
         model = SwinTransformer(SwinConfig(**content["config"]))
         model.load_state_dict({name: t.float() for name, t in content["model"].items()})
-    except (TypeError, ValueError, RuntimeError) as error:
+        history = History(**content["history"]) if content["history"] else None
+        checkpoint = Checkpoint(model.to(device).eval(), content["dataset"], history, content["training"])
+    except KeyError as error:
+        raise CheckpointError(f"{path} is not whole: {error} is missing") from None
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the weights do not fit the architecture: {error}") from None
-    history = History(**content["history"]) if content["history"] else None
-    return Checkpoint(model.to(device).eval(), content["dataset"], history, content["training"])
+    if dataset and trained_on != dataset:
+        raise CheckpointError(f"{path} was trained on {trained_on}, not on {dataset}")
+    return checkpoint
 
 
 _FORMAT = "swin_cifar 1"

@@ -17,7 +17,7 @@ class DataError(RuntimeError):
     """A data set is missing or damaged; the message says which file and what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """Labelled pictures of one data set, as tensors on one device."""
 
@@ -131,13 +131,20 @@ def _download(root):
             if archive.exists():
                 extract_archive(str(archive), folder)
             else:
-                CIFAR10(folder, download=True)
+                _fetch(folder)
             (root / _FOLDER).mkdir(exist_ok=True)
             for name, _ in _FILES:
                 if not (root / _FOLDER / name).exists():
                     os.replace(Path(folder) / _FOLDER / name, root / _FOLDER / name)
     finally:
         socket.setdefaulttimeout(timeout)
+
+
+def _fetch(folder):
+    try:
+        CIFAR10(folder, download=True)
+    except RuntimeError as error:  # torchvision's word for a wrong MD5: a log-in page, a broken transfer
+        raise Unavailable(f"what was downloaded is not CIFAR-10: {error}") from error
 
 
 def channel_statistics(images):
@@ -231,8 +238,9 @@ def _draw_shapes(n, seed, side=32, chunk=1000):
 
 def normalize(images, mean, std):
     """(B, C, h, w) uint8 -> float32: pixels scaled to [0, 1], then mean 0 and std 1 per channel."""
-    mean, std = (torch.tensor(t, device=images.device).view(-1, 1, 1) for t in (mean, std))
-    return images.float().sub_(mean * 255).div_(std * 255)
+    mean, std = (255 * torch.tensor(t).view(-1, 1, 1) for t in (mean, std))
+    mean, std = (t.to(images.device, non_blocking=True) for t in (mean, std))
+    return images.float().sub_(mean).div_(std)
 
 
 def random_crop_flip(images, padding, flip, generator):
@@ -253,26 +261,27 @@ def random_crop_flip(images, padding, flip, generator):
     return padded.gather(2, index.view(B, 1, -1).expand(-1, C, -1)).view(B, C, h, w)
 
 
-def mix(images, labels, num_classes, mixup_prob, cutmix_prob, generator):
+def mixup_cutmix(images, labels, num_classes, mixup_prob, cutmix_prob, generator):
     """Mixup or CutMix, or neither, drawn per picture -> images (B, C, h, w) float, targets (B, num_classes).
 
     Each picture is mixed with another of the batch: mixup blends them, CutMix pastes a box.
-    Its share is uniform in [0, 1], and the target holds the labels in that proportion.
+    Its share lam is uniform in [0, 1], and the target holds the labels in that proportion.
     (Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix".)
     """
+    targets = F.one_hot(labels, num_classes).to(images.dtype)
+    if mixup_prob + cutmix_prob == 0:
+        return images, targets
     B, _, h, w = images.shape
-    device = images.device
-    partner = torch.arange(B, device=device).roll(1)  # batches are shuffled already
-    choice, share, cy, cx = _rand(4 * B, generator, device).view(4, B, 1, 1)
+    choice, lam, cy, cx = _rand(4 * B, generator, images.device).view(4, B, 1, 1)
     # CutMix: a box of that share of the area, around any point, cut off at the border.
-    half = share.sqrt() / 2
-    y, x = ((torch.arange(n, device=device) + 0.5) / n for n in (h, w))
+    half = lam.sqrt() / 2
+    y, x = ((torch.arange(n, device=images.device) + 0.5) / n for n in (h, w))
     box = ((y[:, None] - cy).abs() < half) & ((x - cx).abs() < half)  # (B, h, w)
     weight = torch.where(choice < mixup_prob + cutmix_prob, box.to(images.dtype), 0.0)
-    weight = torch.where(choice < mixup_prob, share, weight)  # (B, h, w)
-    images = torch.lerp(images, images[partner], weight[:, None])
-    targets = F.one_hot(labels, num_classes).to(images.dtype)
-    targets = torch.lerp(targets, targets[partner], weight.mean((1, 2))[:, None])
+    weight = torch.where(choice < mixup_prob, lam, weight)  # (B, h, w)
+    # The batch is shuffled already, so that a neighbour is a random partner.
+    images = torch.lerp(images, images.roll(1, 0), weight[:, None])
+    targets = torch.lerp(targets, targets.roll(1, 0), weight.mean((1, 2))[:, None])
     return images, targets
 
 

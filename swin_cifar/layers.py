@@ -7,45 +7,13 @@ from torch import nn
 from swin_cifar.windows import relative_position_index
 
 
-class Linear(nn.Linear):
-    """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, by the faster library on x86 CPUs.
-
-    A 1 x 1 convolution is the same map. PyTorch hands it to oneDNN and plain `nn.Linear` to
-    MKL, which runs at half that speed on AMD processors.
-    """
-
-    def forward(self, x):
-        if x.device.type != "cpu" or x.ndim != 4 or not _HAS_MKL_AND_ONEDNN:
-            return super().forward(x)
-        x = F.conv2d(x.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias)
-        return x.permute(0, 2, 3, 1)
-
-
-_HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-
-
-class LayerNorm(nn.LayerNorm):
-    """(..., C) -> (..., C): layer normalisation that answers in the dtype of its input.
-
-    Under autocast PyTorch's own answers in float32, which would double the bytes of the
-    whole residual stream. The sums are taken in float32 either way.
-    """
-
-    def forward(self, x):
-        if not torch.is_autocast_enabled(x.device.type):
-            return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.layer_norm(
-                x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps
-            )
-
-
 class PatchEmbed(nn.Module):
     """(B, 3, h, w) -> (B, H, W, C): cut a picture into patches and embed each linearly.
 
     H = ceil(h / patch_size), W = ceil(w / patch_size): a side that the patch does not
     divide is padded with zeros right and below. Raises ValueError or TypeError for input
-    that is not a float tensor (B, in_channels, h, w). (Swin paper, section 3.1.)
+    that is not a float tensor (B, in_channels, h, w). (Swin paper, section 3.1; the
+    LayerNorm is in the official code.)
     """
 
     def __init__(self, patch_size=2, in_channels=3, embed_dim=96):
@@ -53,7 +21,7 @@ class PatchEmbed(nn.Module):
         self.patch_size = patch_size
         # A convolution whose stride is its kernel is one linear map applied to every patch.
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
-        self.norm = LayerNorm(embed_dim)
+        self.norm = FastLayerNorm(embed_dim)
 
     def forward(self, images):
         if images.ndim != 4 or images.shape[1] != self.proj.in_channels:
@@ -63,7 +31,8 @@ class PatchEmbed(nn.Module):
         if not images.is_floating_point():
             raise TypeError(f"expected float pictures, got {images.dtype}: normalize them first")
         h, w = images.shape[2:]
-        images = F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))
+        if h % self.patch_size or w % self.patch_size:
+            images = F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))  # right, below
         x = self.proj(images)  # (B, C, H, W)
         return self.norm(x.permute(0, 2, 3, 1))  # (B, H, W, C)
 
@@ -72,18 +41,19 @@ class PatchMerging(nn.Module):
     """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C): gather 2 x 2 neighbours, normalise, project.
 
     An odd side is padded with zeros right and below. Raises ValueError for another number
-    of channels. (Swin paper, section 3.1, "patch merging layer".)
+    of channels. (Swin paper, section 3.1; the LayerNorm is in the official code.)
     """
 
     def __init__(self, dim):
         super().__init__()
-        self.norm = LayerNorm(4 * dim)
-        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = FastLayerNorm(4 * dim)
+        self.reduction = FastLinear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x):
         check_map(x, self.reduction.in_features // 4)
         H, W = x.shape[1:3]
-        x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+        if H % 2 or W % 2:
+            x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))  # channels, right, below
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, 2, W/2, 2, C)
         # Top-left, bottom-left, top-right, bottom-right: the order of the published weights.
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (B, H/2, W/2, 4C)
@@ -105,8 +75,8 @@ class WindowAttention(nn.Module):
             raise ValueError(f"num_heads {num_heads} does not divide dim {dim}")
         self.window_size = window_size
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = FastLinear(dim, 3 * dim)
+        self.proj = FastLinear(dim, dim)
         table = torch.empty((2 * window_size - 1) ** 2, num_heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
         # Derived from window_size, so no checkpoint carries it.
@@ -118,28 +88,28 @@ class WindowAttention(nn.Module):
         bias = F.embedding(self.relative_position_index, self.relative_position_bias_table)
         return bias.permute(2, 0, 1)
 
-    def attention(self, x, mask=None):
-        """(B, nW, N, C) -> output (B, nW, N, C) and weights (B, nW, heads, N, N), step by step."""
-        q, k, v, bias = self._operands(x, mask)
+    def explicit_attention(self, x, mask=None):
+        """(B, nW, N, C) -> output (B, nW, N, C) and attention (B, nW, heads, N, N), step by step."""
+        q, k, v, attn_bias = self._operands(x, mask)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, nW, heads, N, N)
-        weights = (scores + bias).softmax(dim=-1)
-        return self._merge_heads(weights @ v), weights
+        attn = (scores + attn_bias).softmax(dim=-1)
+        return self._merge_heads(attn @ v), attn
 
     def fused_attention(self, x, mask=None):
-        """(B, nW, N, C) -> (B, nW, N, C): the same in one kernel that never stores the weights."""
-        q, k, v, bias = self._operands(x, mask)
+        """(B, nW, N, C) -> (B, nW, N, C): the same in one kernel, which keeps no attention."""
+        q, k, v, attn_bias = self._operands(x, mask)
         B, nW = x.shape[:2]
-        bias = bias.expand(B, nW, -1, -1, -1)
-        # The kernels want one batch axis.
-        q, k, v, bias = (t.flatten(0, 1) for t in (q, k, v, bias))  # (B·nW, heads, N, ...)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        attn_bias = attn_bias.to(q.dtype).expand(B, nW, -1, -1, -1)
+        # The kernels want one batch axis: (B·nW, heads, N, d), and N instead of d for the bias.
+        q, k, v, attn_bias = (t.flatten(0, 1) for t in (q, k, v, attn_bias))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_bias)
         return self._merge_heads(out.unflatten(0, (B, nW)))
 
     def forward(self, x, mask=None):
-        # On CPU the explicit form is the faster one for windows this small; see `bench`.
+        # On CPU the fused form is no faster for windows this small: `python -m swin_cifar bench`.
         if x.is_cuda:
             return self.fused_attention(x, mask)
-        return self.attention(x, mask)[0]
+        return self.explicit_attention(x, mask)[0]
 
     def _operands(self, x, mask):
         """q, k, v (B, nW, heads, N, d) and what is added to the scores, (1 or nW, heads, N, N)."""
@@ -148,14 +118,14 @@ class WindowAttention(nn.Module):
             raise ValueError(f"expected windows (B, nW, {N}, {C}), got shape {tuple(x.shape)}")
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, nW, N, 3, heads, d)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # (B, nW, heads, N, d) each
-        bias = self.relative_position_bias()[None]  # (1, heads, N, N)
+        attn_bias = self.relative_position_bias()[None]  # (1, heads, N, N)
         if mask is not None:
             if mask.dtype != torch.bool or mask.shape != (x.shape[1], N, N):
                 raise ValueError(
                     f"expected a bool mask ({x.shape[1]}, {N}, {N}), got {mask.dtype} {tuple(mask.shape)}"
                 )
-            bias = bias.masked_fill(~mask[:, None], float("-inf"))  # (nW, heads, N, N)
-        return q, k, v, bias
+            attn_bias = attn_bias.masked_fill(~mask[:, None], float("-inf"))  # (nW, heads, N, N)
+        return q, k, v, attn_bias
 
     def _merge_heads(self, out):
         return self.proj(out.transpose(2, 3).flatten(3))  # (B, nW, heads, N, d) -> (B, nW, N, C)
@@ -166,8 +136,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim, hidden_dim):
         super().__init__()
-        self.fc1 = Linear(dim, hidden_dim)
-        self.fc2 = Linear(hidden_dim, dim)
+        self.fc1 = FastLinear(dim, hidden_dim)
+        self.fc2 = FastLinear(hidden_dim, dim)
 
     def forward(self, x):
         return self.fc2(F.gelu(self.fc1(x)))
@@ -196,6 +166,41 @@ class DropPath(nn.Module):
 
     def extra_repr(self):
         return f"drop_prob={self.drop_prob:.3f}"
+
+
+# --- nothing but speed: the same mathematics as PyTorch's layers of these names -----------
+
+
+class FastLinear(nn.Linear):
+    """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, through oneDNN on x86 CPUs.
+
+    A 1 x 1 convolution is the same map. PyTorch hands it to oneDNN and `nn.Linear` to MKL,
+    which took twice the time on the AMD processor where this was measured.
+    """
+
+    def forward(self, x):
+        if x.device.type != "cpu" or x.ndim != 4 or not _HAS_MKL_AND_ONEDNN:
+            return super().forward(x)
+        x = F.conv2d(x.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias)
+        return x.permute(0, 2, 3, 1)
+
+
+_HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+
+
+class FastLayerNorm(nn.LayerNorm):
+    """(..., C) -> (..., C): `nn.LayerNorm` that answers in the dtype of its input.
+
+    Under autocast PyTorch's own answers in float32, which would double the bytes of the
+    whole residual stream. The sums are taken in float32 either way.
+    """
+
+    def forward(self, x):
+        if x.dtype == self.weight.dtype:
+            return super().forward(x)
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
 def check_map(x, dim):

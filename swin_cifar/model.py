@@ -7,7 +7,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from swin_cifar.config import model_config
-from swin_cifar.layers import MLP, DropPath, LayerNorm, PatchEmbed, PatchMerging, WindowAttention, check_map
+from swin_cifar.layers import (
+    MLP,
+    DropPath,
+    FastLayerNorm,
+    PatchEmbed,
+    PatchMerging,
+    WindowAttention,
+    check_map,
+)
 from swin_cifar.windows import (
     check_shift,
     padded_size,
@@ -31,9 +39,9 @@ class SwinTransformerBlock(nn.Module):
         check_shift(window_size, shift_size)
         self.window_size = window_size
         self.shift_size = shift_size
-        self.norm1 = LayerNorm(dim)
+        self.norm1 = FastLayerNorm(dim)
         self.attn = WindowAttention(dim, window_size, num_heads)
-        self.norm2 = LayerNorm(dim)
+        self.norm2 = FastLayerNorm(dim)
         self.mlp = MLP(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
@@ -49,14 +57,20 @@ class SwinTransformerBlock(nn.Module):
         return self.from_windows(self.attn(windows, mask), H, W)
 
     def to_windows(self, x):
-        """(B, H, W, C) -> windows (B, nW, N, C) and their mask (nW, N, N), or None if all may attend."""
+        """(B, H, W, C) -> windows (B, nW, N, C) and their mask (nW, N, N), None where all may attend.
+
+        The mask is shared between calls: do not change it in place.
+        """
         H, W, M = *x.shape[1:3], self.window_size
         Hp, Wp = padded_size(H, W, M)
         shift_h, shift_w = shift_per_axis(H, W, M, self.shift_size)
-        x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))
-        if shift_h or shift_w:
+        padded, shifted = (Hp, Wp) != (H, W), shift_h > 0 or shift_w > 0
+        if padded:
+            x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))  # channels, right, below
+        if shifted:
             x = x.roll((-shift_h, -shift_w), dims=(1, 2))
-        return window_partition(x, M), cached_mask(H, W, M, self.shift_size, x.device)
+        mask = attention_mask(H, W, M, self.shift_size, x.device) if padded or shifted else None
+        return window_partition(x, M), mask
 
     def from_windows(self, windows, H, W):
         """(B, nW, N, C) -> (B, H, W, C): windows back to the map: `to_windows` undone."""
@@ -68,29 +82,32 @@ class SwinTransformerBlock(nn.Module):
         return x[:, :H, :W]
 
 
-@torch.compiler.assume_constant_result  # compiled code holds the mask as a constant
-def cached_mask(H, W, window_size, shift_size, device):
-    """`shifted_window_mask` on `device`, made once per geometry; None where all may attend."""
+def attention_mask(H, W, window_size, shift_size, device):
+    """`shifted_window_mask` on `device`, made once per geometry."""
+    if torch.compiler.is_compiling():  # a compiler must see how it is made, not a cached tensor
+        return shifted_window_mask(H, W, window_size, shift_size).to(device)
     return _cached_mask(H, W, window_size, shift_size, device)
 
 
 @lru_cache(maxsize=256)
 def _cached_mask(H, W, window_size, shift_size, device):
-    mask = shifted_window_mask(H, W, window_size, shift_size)
-    return None if mask.all() else mask.to(device)
+    with torch.inference_mode(False):  # made while evaluating, it must serve in training too
+        return shifted_window_mask(H, W, window_size, shift_size).to(device)
 
 
 class SwinStage(nn.Module):
     """(B, H, W, C) -> (B, H', W', dim): patch merging (if `downsample`), then `depth` blocks.
 
     With `downsample` C = dim / 2 and H' = ceil(H/2), else C = dim and H' = H. Every second
-    block shifts its windows by half a window. `drop_path`: one rate for each block.
-    (Swin paper, section 3.1 and figure 3a.)
+    block shifts its windows by half a window. `drop_path`: one rate per block, or None.
+    Raises ValueError for another number of rates. (Swin paper, section 3.1, figure 3a.)
     """
 
     def __init__(self, dim, depth, num_heads, window_size, mlp_ratio=4.0, drop_path=None, downsample=False):
         super().__init__()
-        drop_path = drop_path or [0.0] * depth
+        drop_path = [0.0] * depth if drop_path is None else list(drop_path)
+        if len(drop_path) != depth:
+            raise ValueError(f"expected {depth} drop_path rates, one per block, got {len(drop_path)}")
         self.downsample = PatchMerging(dim // 2) if downsample else nn.Identity()
         self.blocks = nn.ModuleList(
             SwinTransformerBlock(
@@ -109,16 +126,18 @@ class SwinStage(nn.Module):
 class SwinTransformer(nn.Module):
     """(B, 3, h, w) -> (B, num_classes): the hierarchical Transformer with shifted windows.
 
-    Pictures are float and normalised, of any h, w >= 1; the answer is logits. Raises
-    ValueError or TypeError for other input. (Swin paper, figure 3a.)
+    Pictures are float and normalised, of any h, w >= 1; the answer is logits. Weights start
+    as PyTorch initialises its layers. Raises ValueError or TypeError for other input.
+    (Swin paper, figure 3a; mean over the tokens and head: appendix A2.)
     """
 
     def __init__(self, config):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.in_channels, config.embed_dim)
-        blocks = sum(config.depths)
-        rates = iter([config.drop_path_rate * i / max(1, blocks - 1) for i in range(blocks)])
+        # Stochastic depth grows linearly from 0 at the first block.
+        rates = torch.linspace(0, config.drop_path_rate, sum(config.depths), device="cpu")
+        rates = [r.tolist() for r in rates.split(config.depths)]
         self.stages = nn.ModuleList(
             SwinStage(
                 config.dims[i],
@@ -126,12 +145,12 @@ class SwinTransformer(nn.Module):
                 config.num_heads[i],
                 config.window_size,
                 config.mlp_ratio,
-                drop_path=[next(rates) for _ in range(config.depths[i])],
+                rates[i],
                 downsample=i > 0,
             )
             for i in range(len(config.depths))
         )
-        self.norm = LayerNorm(config.dims[-1])
+        self.norm = FastLayerNorm(config.dims[-1])
         self.head = nn.Linear(config.dims[-1], config.num_classes)
 
     def forward_features(self, images):

@@ -41,7 +41,7 @@ def classify(checkpoint, pictures):
     device = next(checkpoint.model.parameters()).device
     images = normalize(pictures.to(device), checkpoint.dataset["mean"], checkpoint.dataset["std"])
     checkpoint.model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         return checkpoint.model(images).softmax(1)
 
 

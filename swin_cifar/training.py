@@ -7,8 +7,10 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ from swin_cifar.checkpoint import (
     versions,
 )
 from swin_cifar.config import TrainConfig
-from swin_cifar.data import mix, normalize, random_crop_flip
+from swin_cifar.data import mixup_cutmix, normalize, random_crop_flip
 
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
 
@@ -37,8 +39,11 @@ class TrainingDiverged(RuntimeError):
 
 
 def learning_rate(step, total_steps, config):
-    """The learning rate of a step in [0, total_steps): linear warm-up, then half a cosine."""
-    warmup = int(config.warmup_epochs / config.epochs * total_steps)
+    """The learning rate of a step in [0, total_steps): linear warm-up, then half a cosine.
+
+    The warm-up takes at most half of the steps.
+    """
+    warmup = int(min(config.warmup_epochs / config.epochs, 0.5) * total_steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / (warmup + 1)
     progress = (step - warmup) / max(1, total_steps - 1 - warmup)
@@ -48,30 +53,30 @@ def learning_rate(step, total_steps, config):
 
 def make_optimizer(model, config):
     """AdamW that decays matrices and filters only: not norms, biases and bias tables."""
-    decayed, kept = [], []
+    decay, no_decay = [], []
     for name, parameter in model.named_parameters():
         small = parameter.ndim < 2 or name.endswith("relative_position_bias_table")
-        (kept if small else decayed).append(parameter)
+        (no_decay if small else decay).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+        {"params": decay, "weight_decay": config.weight_decay},
+        {"params": no_decay, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def training_batch(data, indices, config, generator):
     """The pictures at `indices`, augmented -> images (B, 3, h, w) float, targets (B, classes)."""
-    images, labels = data.images[indices], data.labels[indices]
+    images, labels = (t.index_select(0, indices) for t in (data.images, data.labels))
     images = random_crop_flip(images, config.crop_padding, config.flip, generator)
     images = normalize(images, data.mean, data.std)
-    return mix(images, labels, len(data.classes), config.mixup_prob, config.cutmix_prob, generator)
+    return mixup_cutmix(images, labels, len(data.classes), config.mixup_prob, config.cutmix_prob, generator)
 
 
 @torch.no_grad()
-def update_average(average, model, decay, step):
-    """average <- decay * average + (1 - decay) * model, with a smaller decay in the first steps."""
+def update_ema(ema_model, model, decay, step):
+    """ema_model <- decay * ema_model + (1 - decay) * model, with a smaller decay in the first steps."""
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    torch._foreach_lerp_(list(ema_model.parameters()), list(model.parameters()), 1 - decay)
 
 
 # --- evaluation -------------------------------------------------------------------------
@@ -93,7 +98,7 @@ def predict_logits(model, data, batch_size=500, amp=False):
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
             logits = [
                 model(normalize(images.to(device), data.mean, data.std)).float()
                 for images in data.images.split(batch_size)
@@ -105,8 +110,8 @@ def predict_logits(model, data, batch_size=500, amp=False):
 
 def evaluate(model, data, batch_size=500, amp=False):
     """-> `Metrics` of the model on every picture of an `ImageSet`, summed before dividing."""
-    logits = predict_logits(model, data, batch_size, amp)
-    labels = data.labels.to(logits.device)
+    logits = predict_logits(model, data, batch_size, amp).cpu()
+    labels = data.labels.cpu()
     return Metrics(
         dataset=data.name,
         count=len(data),
@@ -128,22 +133,26 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     CheckpointError where a run cannot be saved or is not the one to continue.
     """
     config = config or TrainConfig()
+    if resume and checkpoint is None:
+        raise ValueError("resume needs `checkpoint`, the path of the run to continue")
     if len(train) < config.batch_size:
         raise ValueError(f"{len(train)} pictures do not fill one batch of {config.batch_size}")
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
-    amp = config.amp and on_gpu
+    # Older GPUs only emulate bf16, which is slower than float32.
+    amp = config.amp and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     train, validation = train.to(device), validation.to(device) if validation else None
     steps_per_epoch = len(train) // config.batch_size
     total_steps = config.epochs * steps_per_epoch
 
     optimizer = make_optimizer(model, config)
-    average = copy.deepcopy(model) if config.ema_decay else model
+    ema_model = copy.deepcopy(model) if config.ema_decay else model
     history = History(
         model=asdict(model.config),
         recipe=asdict(config),
         dataset=train.name,
         train_size=len(train),
+        validation_size=len(validation) if validation else 0,
         device=describe_device(device),
         versions=versions(),
     )
@@ -152,49 +161,54 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
         saved = load_checkpoint(checkpoint)
         _check_continues(history, saved.history, checkpoint)
         history = saved.history
-        average.load_state_dict(saved.model.state_dict())
+        ema_model.load_state_dict(saved.model.state_dict())
         if saved.training is None:  # that run has ended
-            model.load_state_dict(average.state_dict())
+            model.load_state_dict(ema_model.state_dict())
             return history
         model.load_state_dict(saved.training["weights"])
         optimizer.load_state_dict(saved.training["optimizer"])
         step, sums = saved.training["step"], saved.training["sums"]
 
     def save():
+        if not all(p.isfinite().all() for p in model.parameters()):
+            raise TrainingDiverged(f"weights are no longer finite after step {step}; {_advice(checkpoint)}")
         training = None
         if step < total_steps:
             training = {"weights": model.state_dict(), "optimizer": optimizer.state_dict()}
             training |= {"step": step, "sums": sums}
-        save_checkpoint(checkpoint, average, train, history, training)
+        save_checkpoint(checkpoint, ema_model, train, history, training)
 
     model.train()
-    forward = torch.compile(model) if config.compile and on_gpu else model
+    compiled = config.compile and on_gpu and find_spec("triton") is not None  # Windows has no triton
+    forward = torch.compile(model) if compiled else model
     generator = torch.Generator(device)
     read_every = 20 if on_gpu else 1  # steps: reading a result makes the GPU wait
     last_save = time.monotonic()
     bar = tqdm(
         total=total_steps, initial=step, unit=" steps", file=sys.stdout, leave=False, disable=not progress
     )
-    with bar, _interrupt_between_steps() as interrupted:
+    fork_rng = torch.random.fork_rng([device] if on_gpu else [])  # the caller's stays as it was
+    with bar, fork_rng, _interrupt_between_steps() as interrupted:
         for epoch in range(step // steps_per_epoch, config.epochs):
             order = _epoch_order(len(train), config.seed, epoch).to(device)
             unread, clock = [], time.monotonic()
             for batch in range(step % steps_per_epoch, steps_per_epoch):
                 indices = order[batch * config.batch_size : (batch + 1) * config.batch_size]
                 # Each step draws from a seed of its own, so that a run can go on from any step.
-                generator.manual_seed(config.seed * 1_000_003 + step)
-                torch.manual_seed(config.seed * 1_000_003 + step)  # DropPath
+                generator.manual_seed(_seed(config.seed, "augmentation", step))
+                torch.manual_seed(_seed(config.seed, "DropPath", step))
                 images, targets = training_batch(train, indices, config, generator)
-                rate = learning_rate(step, total_steps, config)
-                unread.append(training_step(forward, optimizer, images, targets, rate, config, amp))
+                lr = learning_rate(step, total_steps, config)
+                unread.append(training_step(forward, optimizer, images, targets, lr, config, amp))
                 step += 1
                 if config.ema_decay:
-                    update_average(average, model, config.ema_decay, step)
+                    update_ema(ema_model, model, config.ema_decay, step)
 
                 epoch_ended = batch + 1 == steps_per_epoch
-                if epoch_ended or interrupted or len(unread) == read_every:
+                stop = bool(interrupted)
+                if epoch_ended or stop or len(unread) == read_every:
                     losses, correct = torch.stack(unread).T.tolist()
-                    _check_finite(losses, step, steps_per_epoch, rate, checkpoint)
+                    _check_finite(losses, step, steps_per_epoch, lr, checkpoint)
                     now = time.monotonic()
                     added = {"loss": sum(losses), "correct": sum(correct), "seconds": now - clock}
                     sums = {name: sums[name] + value for name, value in added.items()}
@@ -206,7 +220,7 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                         refresh=False,
                     )
                     bar.update(step - bar.n)
-                if interrupted and not epoch_ended:
+                if stop and not epoch_ended:
                     if checkpoint:
                         save()
                     raise KeyboardInterrupt
@@ -215,18 +229,19 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                 "epoch": epoch + 1,
                 "train_loss": sums["loss"] / steps_per_epoch,
                 "train_accuracy": sums["correct"] / seen,
-                "learning_rate": rate,
+                "learning_rate": lr,
                 "seconds": sums["seconds"],
                 "images_per_second": seen / sums["seconds"],
             }
             if validation:
-                metrics = evaluate(average, validation, amp=amp)
+                metrics = evaluate(ema_model, validation, amp=amp)
                 record |= {"validation_loss": metrics.loss, "validation_accuracy": metrics.accuracy}
             history.epochs.append(record)
             sums = _EMPTY
             if progress:
                 bar.write(_describe(record, config.epochs), file=sys.stdout)
-            must_save = interrupted or step == total_steps
+            stop = bool(interrupted)
+            must_save = stop or step == total_steps
             if checkpoint and (must_save or time.monotonic() - last_save > SAVE_SECONDS):
                 try:
                     save()
@@ -235,24 +250,24 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                     if must_save:
                         raise
                     bar.write(f"not saved, training goes on: {error}", file=sys.stdout)
-            if interrupted and step < total_steps:
+            if stop and step < total_steps:
                 raise KeyboardInterrupt
-    model.load_state_dict(average.state_dict())
+    model.load_state_dict(ema_model.state_dict())
     return history
 
 
-def training_step(forward, optimizer, images, targets, rate, config, amp=False):
+def training_step(forward, optimizer, images, targets, lr, config, amp=False):
     """One step of the optimizer -> tensor (2,): the loss, the number of pictures named correctly."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
         logits = forward(images)  # (B, classes)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
     optimizer.zero_grad()
     loss.backward()
-    if config.clip_norm:
+    if config.max_grad_norm:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = lr
     optimizer.step()
     correct = (logits.argmax(1) == targets.argmax(1)).sum()
     return torch.stack([loss.detach(), correct.to(loss.dtype)])
@@ -263,7 +278,13 @@ _EMPTY = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # sums over the steps of
 
 def _epoch_order(n, seed, epoch):
     """(n,) the order of the pictures in one epoch, which depends on seed and epoch alone."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    generator = torch.Generator().manual_seed(_seed(seed, "order", epoch))
+    return torch.randperm(n, generator=generator)
+
+
+def _seed(seed, purpose, count):
+    """A seed of its own for each use, so that no two of them draw the same numbers."""
+    return zlib.crc32(f"{purpose} {seed} {count}".encode())
 
 
 def _describe(record, epochs):
@@ -275,25 +296,28 @@ def _describe(record, epochs):
     return text + f"  {record['seconds']:.1f} s"
 
 
-def _check_finite(losses, step, steps_per_epoch, rate, checkpoint):
+def _check_finite(losses, step, steps_per_epoch, lr, checkpoint):
     """Raise TrainingDiverged if one of the losses that end with `step`'s is not finite."""
     for i, loss in enumerate(losses):
         if not math.isfinite(loss):
             bad = step - len(losses) + i  # counted from 0
-            saved = checkpoint is not None and Path(checkpoint).exists()
             raise TrainingDiverged(
                 f"the loss became {loss} in step {bad + 1} (epoch {bad // steps_per_epoch + 1}) at learning "
-                f"rate {rate:.2e}; "
-                + (f"the last good checkpoint is {checkpoint}" if saved else "nothing was saved yet")
-                + ". Try a lower learning rate or a longer warm-up"
+                f"rate {lr:.2e}; {_advice(checkpoint)}"
             )
+
+
+def _advice(checkpoint):
+    saved = checkpoint is not None and Path(checkpoint).exists()
+    good = f"the last good checkpoint is {checkpoint}" if saved else "nothing was saved yet"
+    return f"{good}. Try a lower learning rate or a longer warm-up"
 
 
 def _check_continues(new, saved, path):
     """Raise CheckpointError unless the saved run is of the same model, recipe and data."""
     if saved is None:
         raise CheckpointError(f"{path} holds a model without its training: there is no run to continue")
-    for name in ("model", "recipe", "dataset", "train_size"):
+    for name in ("model", "recipe", "dataset", "train_size", "validation_size"):
         ours, theirs = (json.loads(json.dumps(getattr(h, name))) for h in (new, saved))
         if ours != theirs:
             if isinstance(ours, dict):

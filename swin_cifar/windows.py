@@ -21,9 +21,8 @@ def window_partition(x, window_size):
 def window_reverse(windows, window_size, H, W):
     """(B, nW, N, C) -> (B, H, W, C): put the windows back, the inverse of `window_partition`.
 
-    Raises ValueError where the windows cannot fill an H x W map. A swap of H and W is
-    noticed where it changes what fits; when both are multiples of `window_size` it
-    cannot be seen in the windows and gives another map.
+    Raises ValueError where the windows cannot fill an H x W map. Swapped H and W fill it
+    just as well, so a swap cannot be noticed here: it gives another map.
     """
     if windows.ndim != 4:
         raise ValueError(f"expected windows (B, nW, N, C), got shape {tuple(windows.shape)}")
@@ -44,7 +43,7 @@ def relative_position_index(window_size):
 
     The offset (dy, dx) = position of i minus position of j lies in [-(M-1), M-1]². Adding
     M-1 makes it non-negative; dy · (2M-1) + dx gives each offset a number of its own.
-    (Swin paper, section 3.2, "Relative position bias".)
+    (Swin paper, section 3.2, "Relative position bias"; the numbering is the official code's.)
     """
     M = window_size
     _check_window(M)
@@ -58,7 +57,7 @@ def relative_position_index(window_size):
 def padded_size(H, W, window_size):
     """(H, W) -> the smallest multiples of `window_size` that are not smaller."""
     M = window_size
-    return -(-H // M) * M, -(-W // M) * M
+    return H + -H % M, W + -W % M
 
 
 def shift_per_axis(H, W, window_size, shift_size):

@@ -20,20 +20,22 @@ MUTATIONS = {
     "none": ("layers.py", "import torch\n", "import torch\n"),  # the copy itself must pass
     "mask dropped": (
         "layers.py",
-        'bias.masked_fill(~mask[:, None], float("-inf"))',
-        "bias.expand(len(mask), -1, -1, -1)",
+        'attn_bias.masked_fill(~mask[:, None], float("-inf"))',
+        "attn_bias.expand(len(mask), -1, -1, -1)",
     ),
     "mask's sign flipped": ("layers.py", "masked_fill(~mask[:, None],", "masked_fill(mask[:, None],"),
     "shift not undone": ("model.py", "x = x.roll(shift, dims=(1, 2))", "pass"),
     "roll before padding": (
         "model.py",
-        """        x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))
-        if shift_h or shift_w:
+        """        if padded:
+            x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))  # channels, right, below
+        if shifted:
             x = x.roll((-shift_h, -shift_w), dims=(1, 2))
 """,
-        """        if shift_h or shift_w:
+        """        if shifted:
             x = x.roll((-shift_h, -shift_w), dims=(1, 2))
-        x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))
+        if padded:
+            x = F.pad(x, (0, 0, 0, Wp - W, 0, Hp - H))
 """,
     ),
     "dy and dx swapped": ("windows.py", "dy * (2 * M - 1) + dx", "dx * (2 * M - 1) + dy"),
@@ -60,11 +62,8 @@ MUTATIONS = {
     # The seed article pads both sides if either is not a multiple, by a whole patch where none is needed.
     "PatchEmbed pads 32 x 30 to 36 x 32": (
         "layers.py",
-        "images = F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))",
-        """if h % self.patch_size or w % self.patch_size:
-            images = F.pad(
-                images, (0, self.patch_size - w % self.patch_size, 0, self.patch_size - h % self.patch_size)
-            )""",
+        "F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))",
+        "F.pad(images, (0, self.patch_size - w % self.patch_size, 0, self.patch_size - h % self.patch_size))",
     ),
     "padding attended to": ("windows.py", "labels[(rows < 0)[:, None] | (cols < 0)[None, :]] = -1", "pass"),
     "scores not scaled": ("layers.py", "(q * q.shape[-1] ** -0.5)", "q"),

@@ -1,6 +1,22 @@
-"""The same mathematics by slow loops in float64: no roll, no mask, no padding, no window functions."""
+"""The same mathematics by slow loops in float64: no roll, no mask, no padding, no window functions.
+
+And weights large enough to show a mistake.
+"""
 
 import torch
+
+
+@torch.no_grad()
+def enlarge_weights(module):
+    """Make biases, norms and bias tables as large as trained ones: near zero they hide mistakes."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("relative_position_bias_table"):
+            parameter.normal_(std=2.0)
+        elif parameter.ndim == 1:
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+        else:
+            parameter.mul_(2)
+    return module
 
 
 def true_windows(size, window_size, shift):

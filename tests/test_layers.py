@@ -3,16 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import enlarge_weights
-from oracles import attend
+from oracles import attend, enlarge_weights
 from torch import nn
 
 from swin_cifar import MLP, DropPath, PatchEmbed, PatchMerging, WindowAttention, shifted_window_mask
-from swin_cifar.layers import LayerNorm, Linear
+from swin_cifar.layers import FastLayerNorm, FastLinear
 
 
 def test_linear_is_the_map_of_nn_linear():
-    layer, x = Linear(6, 5), torch.randn(2, 3, 4, 6)
+    layer, x = FastLinear(6, 5), torch.randn(2, 3, 4, 6)
     torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
@@ -77,7 +76,7 @@ def test_attention_equals_loops_over_queries_and_heads(attention):
 def test_both_readings_of_attention_agree(attention, masked):
     x = torch.randn(2, 4, 9, 12)
     mask = shifted_window_mask(5, 6, 3, 1) if masked else None
-    out, weights = attention.attention(x, mask)
+    out, weights = attention.explicit_attention(x, mask)
     assert (out - attention.fused_attention(x, mask)).abs().max() <= 1e-5
     assert torch.equal(out, attention(x, mask))  # on CPU
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 2, 9))
@@ -89,7 +88,10 @@ def test_fused_attention_has_the_same_gradients(attention):
     x, mask = torch.randn(2, 4, 9, 12), shifted_window_mask(5, 6, 3, 1)
     upstream = torch.randn(2, 4, 9, 12)
     gradients = []
-    for function in (lambda: attention.attention(x, mask)[0], lambda: attention.fused_attention(x, mask)):
+    for function in (
+        lambda: attention.explicit_attention(x, mask)[0],
+        lambda: attention.fused_attention(x, mask),
+    ):
         attention.zero_grad()
         (function() * upstream).sum().backward()
         gradients.append([p.grad.clone() for p in attention.parameters()])
@@ -124,7 +126,7 @@ def test_drop_path_is_off_in_evaluation():
 
 
 def test_layer_norm_answers_in_the_dtype_of_its_input():
-    ours, x = enlarge_weights(LayerNorm(16)), torch.randn(4, 16)
+    ours, x = enlarge_weights(FastLayerNorm(16)), torch.randn(4, 16)
     plain = nn.LayerNorm(16)
     plain.load_state_dict(ours.state_dict())
     assert torch.equal(ours(x), plain(x))

@@ -1,11 +1,12 @@
 """The block against brute force in the true windows; the model's shapes, sizes and presets."""
 
+import copy
+
 import pytest
 import torch
-from conftest import enlarge_weights
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import attention_in_true_windows, true_windows
+from oracles import attention_in_true_windows, enlarge_weights, true_windows
 from torch.nn import functional as F
 
 from swin_cifar import SwinConfig, SwinStage, SwinTransformer, SwinTransformerBlock, create_model
@@ -139,12 +140,30 @@ def test_evaluation_is_deterministic_and_training_is_not():
     assert torch.equal(model(images), model(images))
 
 
-def test_compiled_for_export_the_mask_is_a_constant():
-    model = enlarge_weights(create_model("nano", image_size=24)).eval()
-    images = torch.randn(2, 3, 24, 24)
+def test_a_mask_made_in_inference_mode_serves_in_training():
+    model, images = create_model("nano", window_size=5), torch.randn(2, 3, 44, 44)
+    with torch.inference_mode():
+        model(images)
+    model(images).sum().backward()
+
+
+def test_a_copy_gives_the_same_answer():
+    model, images = enlarge_weights(create_model("nano")).eval(), torch.randn(2, 3, 32, 32)
+    assert torch.equal(copy.deepcopy(model)(images), model(images))
+
+
+def test_the_model_compiles_as_one_graph_for_all_sizes():
+    model = enlarge_weights(create_model("nano")).eval()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    with torch.no_grad():
+    for size in ((2, 3, 24, 24), (3, 3, 30, 44), (2, 3, 36, 52)):
+        images = torch.randn(size)
         torch.testing.assert_close(compiled(images), model(images), atol=1e-5, rtol=1e-5)
+
+
+def test_shapes_can_be_traced_without_data():
+    with torch.device("meta"):
+        logits = create_model("swin_t")(torch.empty(2, 3, 200, 256))
+    assert logits.shape == (2, 1000)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +179,11 @@ def test_compiled_for_export_the_mask_is_a_constant():
         (lambda: create_model("base", embed_dim=9.5), "whole number"),
         (lambda: create_model("base", depths=(0, 2, 2)), "at least 1"),
         (lambda: create_model("base", drop_path_rate=1.0), r"\[0, 1\)"),
-        (lambda: train_config("nano", epochs=0), "epochs must be at least 1"),
+        (lambda: train_config("nano", epochs=0), "epochs must be a whole number of at least 1"),
         (lambda: train_config("nano", mixup_prob=0.7, cutmix_prob=0.7), "more than 1"),
+        (lambda: train_config("nano", epochs=1.5), "whole number"),
+        (lambda: train_config("nano", learning_rate=1e-6), "more than min_learning_rate"),
+        (lambda: SwinStage(4, 2, 2, 2, drop_path=[0.1]), "expected 2 drop_path rates"),
         (lambda: SwinTransformerBlock(4, 2, 4, shift_size=4), r"\[0, 4\)"),
         (lambda: SwinTransformerBlock(4, 2, 4, shift_size=-1), r"\[0, 4\)"),
         (lambda: SwinTransformerBlock(4, 2, 4)(torch.zeros(1, 4, 8, 8)), r"\(B, H, W, 4\)"),

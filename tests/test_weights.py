@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import enlarge_weights
+from oracles import enlarge_weights
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
 import swin_cifar.model
@@ -77,7 +77,7 @@ def test_a_mistake_moves_the_logits_far(pair, mistake, monkeypatch):
     with torch.no_grad():
         right = ours(images)
         if mistake == "no mask":
-            monkeypatch.setattr(swin_cifar.model, "cached_mask", lambda *geometry: None)
+            monkeypatch.setattr(swin_cifar.model, "attention_mask", lambda *geometry: None)
         for module in ours.modules():
             if mistake == "no shift" and hasattr(module, "shift_size"):
                 module.shift_size = 0
