@@ -50,6 +50,9 @@ def fail(message, code=1):
 
 def train(args):
     """Load the data, fit the model, evaluate it once on the test set, save and plot."""
+    for name in (args.out, args.resume):
+        if name and Path(name).suffix != ".pt":
+            raise UsageError(f"the name of a checkpoint ends in .pt, got {name}")
     if args.resume:
         saved = _run_to_continue(args)
         preset, model = None, saved.model.train()
@@ -73,9 +76,8 @@ def train(args):
         shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
         model = SwinTransformer(model_config(preset, **shape))
         path = Path(args.out) if args.out else _free_name(RUNS / f"{preset}_{training.name}.pt")
-        if path.suffix != ".pt" or path.exists():
-            problem = "exists already" if path.exists() else "does not end in .pt"
-            raise UsageError(f"{path} {problem}: choose another --out")
+        if path.exists():
+            raise UsageError(f"{path} exists already: choose another --out")
     validation = None
     if held_out:
         training, validation = _checked(training.split, held_out)
@@ -133,6 +135,8 @@ def predict_pictures(args):
 def benchmark(args):
     """Measure speed; print a table and write JSON."""
     _checked(model_config, args.preset)
+    if args.repeats < 1 or (args.batch_size or 1) < 1:
+        raise UsageError("--repeats and --batch-size must be at least 1")
     result = bench.run(
         args.preset, args.device, args.batch_size, args.repeats, args.compile, args.parts, report=print
     )

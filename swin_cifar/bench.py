@@ -261,7 +261,7 @@ class GlobalAttention(nn.Module):
 
 
 def _quartiles(values):
-    q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
+    q1, median, q3 = statistics.quantiles(values * 2 if len(values) == 1 else values, n=4, method="inclusive")
     return {"median": median, "q1": q1, "q3": q3}
 
 

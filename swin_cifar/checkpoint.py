@@ -74,8 +74,7 @@ def save_checkpoint(path, model, data, history=None, training=None):
     disk does not take it.
     """
     path = Path(path)
-    if path.suffix != ".pt":  # or its history, under .json, could take the checkpoint's own name
-        raise ValueError(f"the name of a checkpoint ends in .pt, got {path}")
+    _check_name(path)
     if not isinstance(data, dict):
         data = {"name": data.name, "classes": data.classes, "mean": data.mean, "std": data.std}
     content = {
@@ -89,6 +88,19 @@ def save_checkpoint(path, model, data, history=None, training=None):
     _write_atomically(path, content)
     if history:
         history.save(path.with_suffix(".json"))
+
+
+def check_writable(path):
+    """Raise, before hours of training, what `save_checkpoint` would raise after them."""
+    path = Path(path)
+    _check_name(path)
+    probe = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error}") from error
 
 
 def load_checkpoint(path, device="cpu", dataset=None):
@@ -127,6 +139,11 @@ def load_checkpoint(path, device="cpu", dataset=None):
 
 
 _FORMAT = "swin_cifar 1"
+
+
+def _check_name(path):
+    if path.suffix != ".pt":  # or its history, in .json, could take the checkpoint's own name
+        raise ValueError(f"the name of a checkpoint ends in .pt, got {path}")
 
 
 def _write_atomically(path, content):

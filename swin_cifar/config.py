@@ -73,9 +73,18 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
+        kinds = {
+            int: (int, "a whole number"),
+            float: ((int, float), "a number"),
+            bool: (bool, "true or false"),
+        }
+        for field in fields(self):
+            value, (kind, words) = getattr(self, field.name), kinds[field.type]
+            if not isinstance(value, kind) or isinstance(value, bool) and field.type is not bool:
+                raise ValueError(f"{field.name} must be {words}, got {value!r}")
         for name in ("epochs", "batch_size"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("warmup_epochs", "weight_decay", "max_grad_norm", "crop_padding", "mixup_prob",
                      "cutmix_prob", "min_learning_rate"):  # fmt: skip
             if getattr(self, name) < 0:

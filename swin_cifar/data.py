@@ -5,6 +5,7 @@ import os
 import socket
 import tempfile
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -143,7 +144,7 @@ def _download(root):
 def _fetch(folder):
     try:
         CIFAR10(folder, download=True)
-    except RuntimeError as error:  # torchvision's word for a wrong MD5: a log-in page, a broken transfer
+    except (RuntimeError, HTTPException) as error:  # a wrong MD5, no web server: a log-in page, say
         raise Unavailable(f"what was downloaded is not CIFAR-10: {error}") from error
 
 

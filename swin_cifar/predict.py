@@ -1,12 +1,13 @@
 """Any picture, from a file or a URL -> class probabilities."""
 
 import io
+import os
+import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
-from pathlib import Path
+from http.client import HTTPException
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def _to_rgb(picture):
         values = np.asarray(picture).astype(np.float64)
         if picture.mode == "F" and values.max() <= 1:
             values = values * 255
-        elif values.max() > 255:
+        elif picture.mode.startswith("I;16") or values.max() > 255:
             values = values / 257  # 65535 -> 255
         picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
@@ -93,37 +94,45 @@ def _to_rgb(picture):
 
 
 def _existing(source):
-    if not Path(source).is_file():
+    if not os.path.isfile(source):
         raise PictureError(f"there is no file {source}")
     return source
 
 
 def _download(url):
-    scheme = urllib.parse.urlsplit(url).scheme.lower()
-    if scheme not in ("http", "https"):
-        raise PictureError(f"{url}: only http:// and https:// addresses are opened, not {scheme}://")
+    """The bytes behind an address, or PictureError at the deadline at the latest."""
+    answer = []
+    # A server can drip its headers below every time-out; only another thread can stop waiting for it.
+    thread = threading.Thread(target=lambda: answer.append(_fetch(url)), daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    if not answer:
+        raise PictureError(f"{url} is not done after {DEADLINE_SECONDS} seconds: given up")
+    if isinstance(answer[0], PictureError):
+        raise answer[0]
+    return answer[0]
+
+
+def _fetch(url):
+    """The bytes, or the PictureError to raise."""
     opener = urllib.request.OpenerDirector()  # knows no scheme but these, after a redirect either
-    for handler in ("Proxy", "HTTP", "HTTPS", "HTTPRedirect", "HTTPDefaultError"):
+    for handler in ("Proxy", "HTTP", "HTTPS", "HTTPRedirect", "HTTPDefaultError", "Unknown"):
         opener.add_handler(getattr(urllib.request, f"{handler}Handler")())
     opener.add_handler(urllib.request.HTTPErrorProcessor())
-    opener.add_handler(urllib.request.UnknownHandler())
-    request = urllib.request.Request(url, headers={"User-Agent": "swin_cifar"})
     deadline = time.monotonic() + DEADLINE_SECONDS
     content = bytearray()
     try:
+        scheme = urllib.parse.urlsplit(url).scheme.lower()
+        if scheme not in ("http", "https"):
+            return PictureError(f"{url}: only http:// and https:// addresses are opened, not {scheme}://")
+        request = urllib.request.Request(url, headers={"User-Agent": "swin_cifar"})
         with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-            while chunk := response.read1(65536):
+            while (chunk := response.read1(65536)) and time.monotonic() < deadline:
                 content += chunk
                 if len(content) > MAX_BYTES:
-                    raise PictureError(f"{url} sends more than {MAX_BYTES:,} bytes: given up")
-                if time.monotonic() > deadline:
-                    raise PictureError(f"{url} is not done after {DEADLINE_SECONDS} seconds: given up")
-    except PictureError:
-        raise
-    except TimeoutError:
-        raise PictureError(f"{url} did not answer within {TIMEOUT_SECONDS} seconds") from None
-    except (OSError, ValueError) as error:  # URLError, HTTPError and broken connections among them
-        if isinstance(getattr(error, "reason", None), TimeoutError):
-            raise PictureError(f"{url} did not answer within {TIMEOUT_SECONDS} seconds") from None
-        raise PictureError(f"{url} could not be fetched: {error}") from error
+                    return PictureError(f"{url} sends more than {MAX_BYTES:,} bytes: given up")
+    except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+            return PictureError(f"{url} did not answer within {TIMEOUT_SECONDS} seconds")
+        return PictureError(f"{url} could not be fetched: {error}")
     return bytes(content)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from swin_cifar.checkpoint import (
     CheckpointError,
     History,
+    check_writable,
     describe_device,
     load_checkpoint,
     save_checkpoint,
@@ -168,6 +169,9 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
         model.load_state_dict(saved.training["weights"])
         optimizer.load_state_dict(saved.training["optimizer"])
         step, sums = saved.training["step"], saved.training["sums"]
+
+    if checkpoint:
+        check_writable(checkpoint)
 
     def save():
         if not all(p.isfinite().all() for p in model.parameters()):

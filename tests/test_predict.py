@@ -25,7 +25,9 @@ def png(width, height, bits, colour_type, pixels):
     """The bytes of a PNG; `pixels` holds the rows without their filter byte."""
 
     def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     row = len(pixels) // height
@@ -115,7 +117,9 @@ def test_the_middle_square_is_taken(size, start, side):
     picture.paste((0, 128, 0), (*start, start[0] + 30, start[1] + 30))
     tensor = to_tensor(picture, side)
     assert tensor.shape == (3, side, side) and tensor.dtype == torch.uint8
-    assert tensor.flatten(1).unique(dim=1).tolist() == [[0], [128], [0]]
+    inner = tensor[:, side // 8 : -side // 8, side // 8 : -side // 8]
+    assert inner.flatten(1).unique(dim=1).tolist() == [[0], [128], [0]]
+    assert tensor[0].float().mean() < 6  # scaling lets a little of the red sides in
 
 
 def test_a_picture_of_the_right_size_is_taken_as_it_is():
@@ -170,12 +174,12 @@ def test_a_picture_with_too_many_pixels_is_refused(tmp_path, monkeypatch):
         load_picture(path)
 
 
-@pytest.mark.parametrize("side", [8000, 60_000])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("side", [8000, 12_000, 60_000])
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
 def test_a_small_file_that_claims_a_huge_picture_is_refused(tmp_path, side):
     path = tmp_path / "bomb.png"
-    path.write_bytes(png(side, side, 8, 2, b"").replace(b"IEND", b"IEND"))
-    with pytest.raises(PictureError, match="pixels"):
+    path.write_bytes(png(side, side, 8, 2, b""))
+    with pytest.raises(PictureError, match="pixels.*refused"):
         load_picture(path)
 
 
@@ -242,14 +246,15 @@ def server():
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("swin_cifar.predict.TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr("swin_cifar.predict.DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr("swin_cifar.predict.TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("swin_cifar.predict.DEADLINE_SECONDS", 0.8)
     monkeypatch.setattr("swin_cifar.predict.MAX_BYTES", len(PICTURE))
 
 
 @pytest.mark.parametrize("path", ["/good", "/moved"])
 def test_a_picture_at_an_address_is_loaded(server, path):
     assert np.array_equal(np.array(load_picture(server + path)), NOISE)
+    assert np.array_equal(np.array(load_picture(server.upper() + path)), NOISE)
 
 
 @pytest.mark.parametrize("path, reason", [
@@ -263,17 +268,17 @@ def test_a_picture_at_an_address_is_loaded(server, path):
     ("/cut", "not a picture"),
     ("/cut-chunk", "could not be fetched"),
     ("/not-http", "could not be fetched"),
-    ("/silent", "did not answer within 0.3 seconds"),
-    ("/stops", "did not answer within 0.3 seconds"),
+    ("/silent", "did not answer within 0.5 seconds"),
+    ("/stops", "did not answer within 0.5 seconds"),
     ("/endless", "sends more than"),
-    ("/drip", "not done after 0.6 seconds"),
-    ("/header-drip", "0.6 seconds"),
+    ("/drip", "not done after 0.8 seconds"),
+    ("/header-drip", "0.8 seconds"),
 ])  # fmt: skip
 def test_an_address_without_a_picture_is_refused_in_time(server, path, reason):
     start = time.monotonic()
     with pytest.raises(PictureError, match=f"{server}{path} .*{reason}"):
         load_picture(server + path)
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 2.5
 
 
 def test_an_address_where_nobody_listens_is_refused():
@@ -296,7 +301,9 @@ def test_no_other_scheme_is_opened(scheme, tmp_path):
         load_picture(f"{scheme}://{tmp_path}/picture.png")
 
 
-@pytest.mark.parametrize("address", ["data:image/png;base64,iVBORw0KGgo=", "data:," + "A" * 300, "file:/etc/passwd"])
+@pytest.mark.parametrize(
+    "address", ["data:image/png;base64,iVBORw0KGgo=", "data:," + "A" * 300, "file:/etc/passwd"]
+)
 def test_a_scheme_without_slashes_is_not_opened_either(address):
     with pytest.raises(PictureError):
         load_picture(address)
@@ -346,7 +353,9 @@ def test_predict_takes_an_address_and_any_size(checkpoint, server, tmp_path):
 
 
 def test_classify_answers_each_picture_of_a_batch(checkpoint):
-    pictures = torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pictures = torch.randint(
+        256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     checkpoint.model.train()
     result = classify(checkpoint, pictures)
     assert not checkpoint.model.training

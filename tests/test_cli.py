@@ -1,0 +1,424 @@
+"""The command line: what it writes, what it prints, its exit codes, and runs that are interrupted."""
+
+import contextlib
+import io
+import itertools
+import json
+import re
+import shutil
+import signal
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from swin_cifar import bench, data, training
+from swin_cifar.__main__ import main
+from swin_cifar.checkpoint import History, load_checkpoint, save_checkpoint
+from swin_cifar.config import MODELS, RECIPES
+from swin_cifar.data import load_shapes10
+from swin_cifar.model import SwinTransformer
+
+RUN = Path("checkpoints/runs/nano_shapes10.pt")
+SHORT = ("--epochs", "1", "--batch-size", "64", "--validation-size", "32")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return load_shapes10(256, 64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small(pictures):
+    """Few pictures, and a tiny `nano` whose recipe draws everything that can be drawn."""
+
+    def load(name="auto", root="data", download=True):
+        return data.load_data(name, root, download) if name == "cifar10" else pictures
+
+    model = replace(MODELS["nano"], embed_dim=12, depths=(1, 1), num_heads=(3, 3), drop_path_rate=0.2)
+    recipe = replace(RECIPES["nano"], mixup_prob=0.3, cutmix_prob=0.3, ema_decay=0.9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("swin_cifar.__main__.load_data", load)
+        patch.setitem(MODELS, "nano", model)
+        patch.setitem(RECIPES, "nano", recipe)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def train(*options):
+    return main(["train", "--preset", "nano", "--device", "cpu", *map(str, options)])
+
+
+def files(folder="."):
+    return {p: p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished_run(small, tmp_path_factory):
+    """-> the folder of a short run called run.pt, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert train(*SHORT, "--data", "shapes10", "--out", folder / "run.pt") == 0
+    return folder, out.getvalue()
+
+
+@pytest.fixture
+def run(finished_run):
+    """The path of a finished run's checkpoint, free to be changed."""
+    for path in finished_run[0].iterdir():
+        shutil.copy(path, ".")
+    return "run.pt"
+
+
+@pytest.fixture
+def untrained(pictures):
+    """The path of a checkpoint that holds a model without its training."""
+    save_checkpoint("plain.pt", SwinTransformer(MODELS["nano"]), pictures[0])
+    return "plain.pt"
+
+
+def the_error(capsys):
+    """The one line on stderr."""
+    error = capsys.readouterr().err
+    assert error.startswith("swin_cifar: error: ") and error.count("\n") == 1 and error.endswith("\n")
+    return error
+
+
+def as_json(history):
+    return json.dumps(asdict(history))  # where a tuple is a list
+
+
+def measured(text):
+    name, percent, count = re.search(r"test accuracy on (\w+): ([\d.]+)% of (\d+) pictures", text).groups()
+    return name, float(percent), int(count)
+
+
+# --- train ------------------------------------------------------------------------------
+
+
+def test_train_writes_checkpoint_history_and_curves(finished_run):
+    folder, printed = finished_run
+    assert sorted(p.name for p in folder.iterdir()) == ["run.json", "run.png", "run.pt"]
+    history = History.load(folder / "run.json")
+    assert as_json(load_checkpoint(folder / "run.pt", dataset="shapes10").history) == as_json(history)
+    assert (history.train_size, len(history.epochs)) == (224, 1)
+    assert history.results["test"]["count"] == 64
+    assert Image.open(folder / "run.png").size > (600, 200)
+    expected = ("shapes10", round(100 * history.results["test"]["accuracy"], 2), 64)
+    assert measured(printed) == expected
+    assert "224 shapes10 pictures" in printed and "32 held out" in printed
+    assert "NOT CIFAR-10" not in printed  # it was asked for
+
+
+def test_a_second_run_takes_another_name_and_leaves_the_first(capsys):
+    assert train(*SHORT) == 0
+    first = files()
+    assert set(first) == {RUN, RUN.with_suffix(".json"), RUN.with_suffix(".png")}
+    assert train(*SHORT) == 0
+    second = RUN.with_stem("nano_shapes10-2")
+    assert set(files()) - set(first) == {second, second.with_suffix(".json"), second.with_suffix(".png")}
+    assert first.items() <= files().items()
+    warning = [line for line in capsys.readouterr().out.splitlines() if "NOT CIFAR-10" in line]
+    assert len(warning) == 2 and "shapes10" in warning[0]  # one line for each run
+
+
+def test_cifar10_that_cannot_be_had_is_one_line(capsys, monkeypatch):
+    def download(root):
+        raise OSError("no network")
+
+    monkeypatch.setattr(data, "_download", download)
+    assert train("--data", "cifar10") == 1
+    assert "CIFAR-10 is not in data" in the_error(capsys)
+    assert not files()
+
+
+def test_a_given_name_that_exists_is_refused(run, capsys):
+    before = files()
+    assert train(*SHORT, "--out", run) == 2
+    assert "run.pt exists" in the_error(capsys)
+    assert files() == before
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.png"])
+def test_a_name_that_history_or_curves_would_overwrite_is_refused(name, capsys):
+    assert train(*SHORT, "--out", name) == 2
+    assert name in the_error(capsys)
+    assert not files()
+
+
+def test_a_place_that_cannot_be_written_is_found_before_training(capsys, monkeypatch):
+    def step(*args, **kwargs):
+        raise AssertionError("it trains for nothing")
+
+    Path("file").write_text("not a folder")
+    monkeypatch.setattr(training, "training_step", step)
+    assert train(*SHORT, "--out", "file/run.pt") == 1
+    assert "file/run.pt" in the_error(capsys)
+
+
+def test_an_unknown_preset_is_refused_with_a_suggestion(capsys):
+    for command in (["train"], ["bench"]):
+        assert main([*command, "--preset", "nanno", "--device", "cpu"]) == 2
+        assert "did you mean 'nano'?" in the_error(capsys)
+    assert not files()
+
+
+@pytest.mark.parametrize("options", [("--epochs", 0), ("--batch-size", 0), ("--learning-rate", -1),
+                                     ("--validation-size", -1), ("--validation-size", 256)])  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused(options, capsys):
+    assert train(*options) == 2
+    the_error(capsys)
+    assert not files()
+
+
+def test_set_changes_any_field_of_the_recipe():
+    assert train(*SHORT, "--set", "label_smoothing=0.2", "--set", "flip=false") == 0
+    recipe = load_checkpoint(RUN).history.recipe
+    assert (recipe["label_smoothing"], recipe["flip"], recipe["epochs"]) == (0.2, False, 1)
+
+
+@pytest.mark.parametrize("setting", ["label_smooth=0.2", "label_smoothing", "label_smoothing=", "flip=maybe",
+                                     'weight_decay="heavy"', "label_smoothing=2"])  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused(setting, capsys):
+    assert train(*SHORT, "--set", setting) == 2
+    the_error(capsys)
+    assert not files()
+
+
+def test_more_in_a_batch_than_there_are_pictures_is_refused(capsys):
+    assert train(*SHORT, "--batch-size", 225) != 0
+    assert "225" in the_error(capsys)
+
+
+# --- interrupted runs -------------------------------------------------------------------
+
+
+@pytest.fixture
+def press_ctrl_c(monkeypatch):
+    """-> a function: from now on Ctrl-C is pressed in the steps of these numbers, counted from 1."""
+    step = training.training_step
+
+    def press(*numbers, times=1):
+        count = itertools.count(1)
+
+        def stepping(*args, **kwargs):
+            if next(count) in numbers:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+            return step(*args, **kwargs)
+
+        monkeypatch.setattr(training, "training_step", stepping)
+
+    return press
+
+
+def test_an_interrupted_run_goes_on_to_the_very_same_weights(press_ctrl_c, capsys):
+    options = ("--epochs", "3", *SHORT[2:])  # 3 steps an epoch
+    assert train(*options, "--out", "whole.pt") == 0
+    handler = signal.getsignal(signal.SIGINT)
+    press_ctrl_c(2)
+    assert train(*options) == 1
+    # From there at the end of the first epoch, then in the middle of the second.
+    for saved_step, steps_from_there in ((2, 1), (3, 2)):
+        assert load_checkpoint(RUN).training["step"] == saved_step
+        printed = capsys.readouterr()
+        assert f"train --resume {RUN}" in printed.out
+        assert "interrupted" in printed.err and "Traceback" not in printed.err
+        assert signal.getsignal(signal.SIGINT) == handler
+        press_ctrl_c(steps_from_there)
+        assert main(["train", "--device", "cpu", "--resume", str(RUN)]) == 1
+    press_ctrl_c()
+    assert main(["train", "--device", "cpu", "--resume", str(RUN)]) == 0
+
+    whole, pieced = load_checkpoint("whole.pt"), load_checkpoint(RUN)
+    ours, theirs = pieced.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert pieced.history.results["test"] == whole.history.results["test"]
+    timing = {"seconds", "images_per_second"}
+    ours, theirs = (
+        [{k: v for k, v in epoch.items() if k not in timing} for epoch in c.history.epochs]
+        for c in (pieced, whole)
+    )
+    assert len(ours) == 3 and ours == theirs
+    assert pieced.training is None
+    assert as_json(History.load(RUN.with_suffix(".json"))) == as_json(pieced.history)
+    assert RUN.with_suffix(".png").exists()
+
+
+def test_an_interrupted_run_holds_a_model_that_can_be_used(press_ctrl_c, capsys):
+    press_ctrl_c(2)
+    assert train(*SHORT) == 1
+    assert load_checkpoint(RUN).training["step"] == 2
+    assert main(["evaluate", "--device", "cpu"]) == 0
+    assert "test accuracy on shapes10" in capsys.readouterr().out
+
+
+def test_a_second_ctrl_c_does_not_claim_that_the_run_was_saved(press_ctrl_c, capsys):
+    press_ctrl_c(2, times=2)
+    assert train(*SHORT) == 1
+    assert not RUN.exists()
+    printed = capsys.readouterr()
+    assert "saved" not in printed.out and "--resume" not in printed.out
+    assert "interrupted" in printed.err
+
+
+def test_resuming_a_finished_run_measures_it_again(run, finished_run, capsys):
+    before = load_checkpoint(run)
+    assert main(["train", "--resume", run, "--device", "cpu"]) == 0
+    assert measured(capsys.readouterr().out) == measured(finished_run[1])
+    after = load_checkpoint(run)
+    assert as_json(after.history) == as_json(before.history)
+    assert torch.equal(after.model.head.weight, before.model.head.weight)
+
+
+@pytest.mark.parametrize("options", [("--epochs", "2"), ("--set", "flip=false"), ("--out", "other.pt"),
+                                     ("--preset", "nano", "--batch-size", "8")])  # fmt: skip
+def test_resume_takes_no_other_recipe(run, capsys, options):
+    before = files()
+    assert main(["train", "--resume", run, "--device", "cpu", *options]) == 2
+    error = the_error(capsys)
+    assert all(option in error for option in options if option.startswith("--"))
+    assert files() == before
+
+
+def test_resume_takes_no_other_data(run, capsys):
+    assert main(["train", "--resume", run, "--device", "cpu", "--data", "cifar10"]) == 2
+    assert "--data" in the_error(capsys)
+
+
+def test_resume_needs_a_run(untrained, capsys):
+    assert main(["train", "--resume", untrained, "--device", "cpu"]) == 2
+    assert "no run to continue" in the_error(capsys)
+    assert main(["train", "--resume", "missing.pt", "--device", "cpu"]) == 1
+    assert "no checkpoint at missing.pt" in the_error(capsys)
+
+
+def test_a_run_that_could_not_be_saved_again_is_not_resumed(press_ctrl_c, capsys):
+    press_ctrl_c(2)
+    assert train(*SHORT, "--out", "run.pt") == 1
+    Path("run.pt").rename("run.bin")
+    press_ctrl_c(1)
+    capsys.readouterr()
+    assert main(["train", "--resume", "run.bin", "--device", "cpu"]) == 2
+    assert "run.bin" in the_error(capsys)
+
+
+# --- evaluate and predict ---------------------------------------------------------------
+
+
+def test_evaluate_prints_the_accuracy_that_training_printed(run, finished_run, capsys):
+    assert main(["evaluate", run, "--device", "cpu"]) == 0
+    assert measured(capsys.readouterr().out) == measured(finished_run[1])
+
+
+def test_evaluate_refuses_other_data(run, capsys):
+    assert main(["evaluate", run, "--device", "cpu", "--data", "cifar10"]) == 1
+    assert "trained on shapes10, not on cifar10" in the_error(capsys)
+
+
+def test_predict_names_the_good_pictures_and_the_bad_ones(untrained, pictures, capsys):
+    Image.new("RGB", (50, 30), "red").save("good.png")
+    Path("bad.png").write_text("not a picture")
+    command = ["predict", "bad.png", "n" * 300, "http://127.0.0.1:x/", "good.png", "missing.png"]
+    assert main([*command, "--checkpoint", untrained, "--device", "cpu"]) == 1
+    out, err = capsys.readouterr()
+    answer = next(line for line in out.splitlines() if line.startswith("good.png: "))
+    assert answer.split()[1] in pictures[0].classes
+    assert len(re.findall(r"\d+\.\d%", answer)) == 3
+    assert "trained on shapes10" in out
+    for bad in ("bad.png", "n" * 300, "http://127.0.0.1:x/", "missing.png"):
+        assert len([line for line in err.splitlines() if bad in line]) == 1
+    assert "Traceback" not in err
+
+
+def test_predict_of_good_pictures_alone_succeeds(untrained, capsys):
+    Image.new("L", (9, 9)).save("good.png")
+    assert main(["predict", "good.png", "--checkpoint", untrained, "--device", "cpu"]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_the_newest_checkpoint_is_taken(run, pictures, capsys):
+    Image.new("L", (9, 9)).save("good.png")
+    shutil.copy(run, "run-copy.pt")
+    RUN.parent.mkdir(parents=True)
+    shutil.move(run, RUN)
+    assert main(["predict", "good.png", "--device", "cpu"]) == 0
+    assert str(RUN) in capsys.readouterr().out
+    shutil.move("run-copy.pt", "checkpoints/newer.pt")
+    assert main(["predict", "good.png", "--device", "cpu"]) == 0
+    assert "checkpoints/newer.pt" in capsys.readouterr().out.replace("\\", "/")
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["predict", "picture.png"]])
+def test_without_any_checkpoint_it_says_to_train(command, capsys):
+    assert main([*command, "--device", "cpu"]) == 1
+    assert "python -m swin_cifar train" in the_error(capsys)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 99])
+def test_a_damaged_checkpoint_is_one_line(content, capsys):
+    Path("damaged.pt").write_bytes(content)
+    assert main(["evaluate", "damaged.pt", "--device", "cpu"]) == 1
+    assert "damaged.pt" in the_error(capsys)
+
+
+def test_a_traceback_is_shown_only_for_debugging(capsys):
+    assert main(["evaluate", "missing.pt", "--device", "cpu"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["evaluate", "missing.pt", "--device", "cpu", "--debug"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "swin_cifar: error: no checkpoint at missing.pt" in error
+
+
+# --- the options themselves -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["bench"]])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: python -m swin_cifar" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["", "fly", "train --epochs many", "train --device toaster", "predict",
+                                     "evaluate --data mnist", "bench --parts wheels"])  # fmt: skip
+def test_options_that_do_not_exist_are_refused(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(command.split())
+    assert stopped.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+# --- bench ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(bench, "bench_data", partial(bench.bench_data, count=20, batch_size=10))
+    monkeypatch.setattr(bench, "bench_resolution", partial(bench.bench_resolution, sizes=(8, 16)))
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_bench_writes_what_it_measured(quick, capsys, repeats):
+    options = ["--parts", "resolution", "data", "--repeats", str(repeats), "--out", "new/bench.json"]
+    assert main(["bench", "--device", "cpu", *options]) == 0
+    result = json.loads(Path("new/bench.json").read_text())
+    assert "models" not in result and result["repeats"] == repeats
+    assert [row["tokens"] for row in result["resolution"]] == [16, 64]
+    rows = [result["data"]["crop, flip"], *(row["windowed"] for row in result["resolution"])]
+    assert all(0 < row["q1"] <= row["median"] <= row["q3"] for row in rows)
+    printed = capsys.readouterr().out
+    assert "DataLoader, PIL" in printed and "16 x  16 pixels" in printed
+
+
+def test_bench_refuses_to_measure_nothing(quick, capsys):
+    assert main(["bench", "--device", "cpu", "--parts", "resolution", "--repeats", "0"]) == 2
+    assert "repeats" in the_error(capsys)
