@@ -81,6 +81,8 @@ def train(args):
     validation = None
     if held_out:
         training, validation = _checked(training.split, held_out)
+    if len(training) < config.batch_size:
+        raise UsageError(f"{len(training):,} pictures do not fill one batch of {config.batch_size:,}")
     model.to(args.device)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.epochs} epochs of "

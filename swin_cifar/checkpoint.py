@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import platform
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -106,13 +107,17 @@ def check_writable(path):
 def load_checkpoint(path, device="cpu", dataset=None):
     """-> `Checkpoint`. Only tensors and plain values are read: no code in the file ever runs.
 
-    Raises FileNotFoundError, or CheckpointError for a file that is truncated, holds code, is
+    Raises FileNotFoundError, or CheckpointError for a file that is damaged, holds code, is
     none of ours, does not fit its own architecture, or (with `dataset`) was trained on other data.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+                if bad := archive.testzip():
+                    raise RuntimeError(f"the checksum of {bad} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path} is no checkpoint, or holds code: refused, nothing was run") from None

@@ -85,6 +85,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
         for name in ("warmup_epochs", "weight_decay", "max_grad_norm", "crop_padding", "mixup_prob",
                      "cutmix_prob", "min_learning_rate"):  # fmt: skip
             if getattr(self, name) < 0:

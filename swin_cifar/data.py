@@ -1,5 +1,6 @@
 """CIFAR-10 as tensors, the built-in picture set, and batched augmentation."""
 
+import errno
 import math
 import os
 import socket
@@ -69,6 +70,7 @@ def load_data(name="auto", root="data", download=True):
 
 _FOLDER = CIFAR10.base_folder
 _FILES = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR}
 _SILENCE_SECONDS = 30  # a download that says nothing for so long is given up
 
 
@@ -91,7 +93,8 @@ def load_cifar10(root="data", download=True):
         try:
             _download(root)
         except OSError as error:
-            raise Unavailable(f"CIFAR-10 is not in {root} and could not be downloaded: {error}") from error
+            kind = DataError if error.errno in _OF_THE_DISK else Unavailable
+            raise kind(f"CIFAR-10 is not in {root} and could not be downloaded: {error}") from error
         _all_present(root)
     raw = [CIFAR10(root, train=train, download=False) for train in (True, False)]
     images = [torch.from_numpy(r.data).permute(0, 3, 1, 2).contiguous() for r in raw]

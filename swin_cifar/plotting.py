@@ -102,3 +102,49 @@ def plot_history(history):
     about = f"{history.dataset}, {history.train_size:,} pictures, {history.device}"
     figure.suptitle(f"{about}: {seconds:,.0f} s of training")
     return figure
+
+
+def plot_axes(steps, colours):
+    """-> Figure: how the axes of a tensor are split, moved and merged, one row a step.
+
+    `steps`: [(text, [axis, ...]), ...] from top to bottom. An axis is a tuple of parts
+    (name, size); an axis of several parts was merged from them. `colours`: {name: colour}.
+    """
+    figure = Figure(figsize=(11, 1.05 * len(steps)), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(0, 11), ylim=(len(steps), 0))
+    ax.axis("off")
+    for row, (text, axes) in enumerate(steps):
+        ax.text(0, row + 0.5, text, fontsize=13, va="center", family="monospace")
+        x = 4.4
+        for parts in axes:
+            width = 1.0 if len(parts) == 1 else 0.95 * len(parts)
+            for i, (name, size) in enumerate(parts):
+                box = (x + i * width / len(parts), row + 0.15), width / len(parts), 0.7
+                ax.add_patch(Rectangle(*box, facecolor=colours[name], alpha=0.55))
+                at = (x + (i + 0.5) * width / len(parts), row + 0.5)
+                ax.text(*at, f"{name}\n{size}", ha="center", va="center", fontsize=12)
+            ax.add_patch(Rectangle((x, row + 0.15), width, 0.7, fill=False, linewidth=2))
+            x += width + 0.15
+    return figure
+
+
+def plot_lines(x, lines, xlabel, ylabel, guides=None):
+    """-> Figure: {label: values} over x, both axes logarithmic.
+
+    `guides`: {label: (value at the last x, slope)}, dotted straight lines to compare with.
+    """
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    ax = figure.subplots()
+    for (label, values), colour, marker in zip(lines.items(), (COLOURS[5], COLOURS[0]), "so"):
+        ax.plot(x, values, marker=marker, color=colour, linewidth=2.5, markersize=8, label=label)
+    for label, (value, slope) in (guides or {}).items():
+        line = [value * (t / x[-1]) ** slope for t in x]
+        ax.plot(x, line, color="#444444", linestyle=":", linewidth=1.5)
+        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=(6, -12), textcoords="offset points")
+    ax.set(xscale="log", yscale="log")
+    ax.set_xlabel(xlabel, fontsize=13)
+    ax.set_ylabel(ylabel, fontsize=13)
+    ax.legend(fontsize=12)
+    ax.grid(alpha=0.3)
+    return figure

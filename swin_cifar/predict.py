@@ -7,14 +7,14 @@ import time
 import urllib.parse
 import urllib.request
 import warnings
-from http.client import HTTPException
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from swin_cifar.data import normalize
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that starts another program
 MAX_PIXELS = 50_000_000  # of a picture
 MAX_BYTES = 20_000_000  # of a download
 TIMEOUT_SECONDS = 10  # of silence
@@ -56,18 +56,23 @@ def load_picture(source):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below is stricter
-            picture = Image.open(file)
-        if picture.width * picture.height > MAX_PIXELS:
-            raise PictureError(
-                f"{source} has {picture.width} x {picture.height} pixels; more than "
-                f"{MAX_PIXELS:,} are refused: make it smaller first"
-            )
-        picture.load()
-        return _to_rgb(ImageOps.exif_transpose(picture))
+            picture = Image.open(file, formats=FORMATS)
+        with picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureError(
+                    f"{source} has {picture.width} x {picture.height} pixels; more than "
+                    f"{MAX_PIXELS:,} are refused: make it smaller first"
+                )
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture))
     except PictureError:
         raise
     except Image.DecompressionBombError:
         raise PictureError(f"{source} unpacks to more than {MAX_PIXELS:,} pixels: refused") from None
+    except UnidentifiedImageError:
+        raise PictureError(
+            f"{source} is not a picture that can be read: none of {', '.join(FORMATS)}"
+        ) from None
     except Exception as error:  # Pillow's decoders raise many kinds
         raise PictureError(f"{source} is not a picture that can be read: {error}") from error
 
@@ -127,11 +132,13 @@ def _fetch(url):
             return PictureError(f"{url}: only http:// and https:// addresses are opened, not {scheme}://")
         request = urllib.request.Request(url, headers={"User-Agent": "swin_cifar"})
         with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-            while (chunk := response.read1(65536)) and time.monotonic() < deadline:
+            while chunk := response.read1(65536):
                 content += chunk
+                if time.monotonic() > deadline:
+                    return PictureError(f"{url} is not done after {DEADLINE_SECONDS} seconds: given up")
                 if len(content) > MAX_BYTES:
                     return PictureError(f"{url} sends more than {MAX_BYTES:,} bytes: given up")
-    except (OSError, ValueError, HTTPException) as error:
+    except Exception as error:  # network, address and protocol each raise kinds of their own
         if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
             return PictureError(f"{url} did not answer within {TIMEOUT_SECONDS} seconds")
         return PictureError(f"{url} could not be fetched: {error}")

@@ -149,8 +149,8 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     optimizer = make_optimizer(model, config)
     ema_model = copy.deepcopy(model) if config.ema_decay else model
     history = History(
-        model=asdict(model.config),
-        recipe=asdict(config),
+        model=_as_json(asdict(model.config)),
+        recipe=_as_json(asdict(config)),
         dataset=train.name,
         train_size=len(train),
         validation_size=len(validation) if validation else 0,
@@ -322,12 +322,16 @@ def _check_continues(new, saved, path):
     if saved is None:
         raise CheckpointError(f"{path} holds a model without its training: there is no run to continue")
     for name in ("model", "recipe", "dataset", "train_size", "validation_size"):
-        ours, theirs = (json.loads(json.dumps(getattr(h, name))) for h in (new, saved))
+        ours, theirs = (_as_json(getattr(h, name)) for h in (new, saved))
         if ours != theirs:
             if isinstance(ours, dict):
                 keys = [k for k in ours if ours[k] != theirs.get(k)]
                 ours, theirs = ({k: d.get(k) for k in keys} for d in (ours, theirs))
             raise CheckpointError(f"{path} is of another run: {name} there {theirs}, here {ours}")
+
+
+def _as_json(value):
+    return json.loads(json.dumps(value))  # tuples become lists, as they come back from a file
 
 
 @contextmanager

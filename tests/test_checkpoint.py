@@ -302,3 +302,13 @@ def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(path):
     assert survivors == {0, 1} and cut > 0
     save_checkpoint(path, models[0], DATASET)
     assert sorted(p.name for p in path.parent.iterdir()) == ["model.json", "model.pt"]
+
+
+def test_a_flipped_byte_in_the_weights_is_found(tmp_path):
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, SwinTransformer(SwinConfig(depths=(1,), num_heads=(3,))), load_shapes10(10, 10)[0])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)

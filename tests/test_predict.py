@@ -216,7 +216,7 @@ PAGES = {
     "/silent": lambda: pieces(b"", b"", 0.1),
     "/stops": lambda: pieces(reply(PICTURE)[:300], b"", 0.1),
     "/endless": lambda: pieces(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1000, 0),
-    "/drip": lambda: pieces(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.05),
+    "/drip": lambda: pieces(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.002),
     "/header-drip": lambda: pieces(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n", 0.05),
 }
 
