@@ -112,20 +112,20 @@ def plot_axes(steps, colours):
     """
     figure = Figure(figsize=(11, 1.05 * len(steps)), layout="constrained")
     ax = figure.subplots()
-    ax.set(xlim=(0, 11), ylim=(len(steps), 0))
+    ax.set(xlim=(0, 11.2), ylim=(len(steps), 0))
     ax.axis("off")
     for row, (text, axes) in enumerate(steps):
         ax.text(0, row + 0.5, text, fontsize=13, va="center", family="monospace")
-        x = 4.4
+        x = 4.2
         for parts in axes:
-            width = 1.0 if len(parts) == 1 else 0.95 * len(parts)
+            width = len(parts) if len(parts) > 1 else 1.0
             for i, (name, size) in enumerate(parts):
                 box = (x + i * width / len(parts), row + 0.15), width / len(parts), 0.7
                 ax.add_patch(Rectangle(*box, facecolor=colours[name], alpha=0.55))
                 at = (x + (i + 0.5) * width / len(parts), row + 0.5)
                 ax.text(*at, f"{name}\n{size}", ha="center", va="center", fontsize=12)
             ax.add_patch(Rectangle((x, row + 0.15), width, 0.7, fill=False, linewidth=2))
-            x += width + 0.15
+            x += width + 0.12
     return figure
 
 
@@ -147,4 +147,199 @@ def plot_lines(x, lines, xlabel, ylabel, guides=None):
     ax.set_ylabel(ylabel, fontsize=13)
     ax.legend(fontsize=12)
     ax.grid(alpha=0.3)
+    return figure
+
+
+def plot_bars(axes, shares, classes):
+    """Onto each of several axes the largest two of its row of `shares` (B, classes), named."""
+    for ax, row in zip(axes, shares):
+        best = row.argsort(descending=True)[:2].tolist()
+        ax.barh([1, 0], [row[i].item() for i in best], color=[COLOURS[4], "#cccccc"], height=0.8)
+        ax.set(xlim=(0, 1), ylim=(-0.6, 1.6), xticks=[], yticks=[])
+        for y, i in zip((1, 0), best):
+            ax.text(0.03, y, f"{classes[i]} {row[i]:.2f}", va="center", fontsize=12)
+
+
+# The parts of a cyclically shifted map: in place, column carried around, row carried around, both.
+REGION_COLOURS = (None, COLOURS[6], COLOURS[1], COLOURS[3])
+
+
+def draw_borders(ax, labels, unit=1):
+    """Lines between neighbouring tokens of `unit` pixels whose `labels` (H, W) differ."""
+    H, W = labels.shape
+    for y, x in (labels[1:] != labels[:-1]).nonzero().tolist():
+        ax.hlines((y + 1) * unit - 0.5, x * unit - 0.5, (x + 1) * unit - 0.5, color="black", linewidth=2)
+    for y, x in (labels[:, 1:] != labels[:, :-1]).nonzero().tolist():
+        ax.vlines((x + 1) * unit - 0.5, y * unit - 0.5, (y + 1) * unit - 0.5, color="black", linewidth=2)
+
+
+def draw_regions(ax, labels, colours, unit=1, numbers=True):
+    """Tint, border and number the regions of equal `labels` (H, W), tokens of `unit` pixels.
+
+    `colours`: {label: colour or None}. A label below 0 is padding: hatched, without a number.
+    """
+    for label in labels.unique().tolist():
+        places = (labels == label).nonzero()
+        style = {"facecolor": colours.get(label) or "none", "alpha": 0.55}
+        if label < 0:
+            style = {"facecolor": "#dddddd", "edgecolor": "#555555", "hatch": "///"}
+        for y, x in places.tolist():
+            corner = (x * unit - 0.5, y * unit - 0.5)
+            ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, **style))
+        if numbers and label >= 0:
+            y, x = ((places.double().mean(0) + 0.5) * unit - 0.5).tolist()
+            box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black"}
+            ax.text(x, y, label, ha="center", va="center", fontsize=14, bbox=box)
+    draw_borders(ax, labels, unit)
+
+
+def draw_changed(ax, changed, token, unit=1):
+    """Colour the tokens of `unit` pixels where `changed` (H, W) is True, fade the others, star `token`."""
+    for y, x in changed.new_ones(changed.shape).nonzero().tolist():
+        style = {"facecolor": COLOURS[5], "alpha": 0.55} if changed[y, x] else {"facecolor": "white", "alpha": 0.6}
+        corner = (x * unit - 0.5, y * unit - 0.5)
+        ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, **style))
+    draw_borders(ax, changed, unit)
+    draw_star(ax, token, unit)
+
+
+def draw_star(ax, token, unit=1):
+    """Mark one token (row, column) of `unit` pixels."""
+    y, x = ((i + 0.5) * unit - 0.5 for i in token)
+    ax.plot(x, y, "*", markersize=20, markerfacecolor="black", markeredgecolor="white", markeredgewidth=1.5)
+
+
+def draw_mask(ax, mask, step, title=""):
+    """(N, N) bool: query by row, key by column; white = may attend, black = may not; a line every `step`."""
+    ax.imshow(mask.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ticks = range(0, len(mask), step)
+    for i in ticks[1:]:
+        ax.axhline(i - 0.5, color="#888888", linewidth=1)
+        ax.axvline(i - 0.5, color="#888888", linewidth=1)
+    ax.set(xticks=ticks, yticks=ticks)
+    ax.tick_params(labelsize=12)
+    ax.set_xlabel("key", fontsize=13)
+    ax.set_ylabel("query", fontsize=13)
+    ax.set_title(title, fontsize=13)
+
+
+def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=False):
+    """(rows, cols) tensor onto axes as a heat map.
+
+    The scale runs from 0 to `limit`, or from -limit to limit if `signed`; None = the largest
+    value. `numbers`: a format such as "{:.2f}" to write each value into its cell.
+    """
+    values = values.detach().cpu()
+    limit = limit or max(values.abs().max().item(), 1e-12)
+    image = ax.imshow(values, cmap="PuOr" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=13)
+    for i, row in enumerate(values.tolist() if numbers else []):
+        for j, value in enumerate(row):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+            ax.text(j, i, numbers.format(value), ha="center", va="center", fontsize=12, color=colour)
+    if bar:
+        ax.figure.colorbar(image, ax=ax, shrink=0.8).ax.tick_params(labelsize=12)
+
+
+def draw_numbers(ax, values, unit=1):
+    """Write a (rows, cols) list of numbers or words onto the tokens of `unit` pixels, readable on any colour."""
+    from matplotlib.patheffects import withStroke
+
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            at = ((j + 0.5) * unit - 0.5, (i + 0.5) * unit - 0.5)
+            halo = [withStroke(linewidth=3, foreground="white")]
+            ax.text(*at, value, ha="center", va="center", fontsize=12, path_effects=halo)
+
+
+def draw_mark(ax, row, col, unit=1, colour=COLOURS[0]):
+    """Frame the token at (row, col) of `unit` pixels a side: the query, say."""
+    corner, side = ((col + 0.04) * unit - 0.5, (row + 0.04) * unit - 0.5), 0.92 * unit
+    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=7))
+    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=4))
+
+
+def draw_bars(ax, values, title="", colour=COLOURS[0]):
+    """(n,) values in [0, 1] onto axes as bars."""
+    ax.bar(range(len(values)), values.tolist(), color=colour)
+    ax.set(ylim=(0, 1), yticks=(0, 0.5, 1))
+    ax.tick_params(labelsize=12)
+    ax.set_title(title, fontsize=13)
+
+
+def draw_patches(ax, patches, title=""):
+    """(rows, cols, 3, P, P) uint8, or float in [0, 1], onto axes: the patches pulled apart."""
+    rows, cols, channels, P, _ = patches.shape
+    patches = patches if patches.is_floating_point() else patches / 255
+    fine = patches.repeat_interleave(4, dim=3).repeat_interleave(4, dim=4)  # a gap can be narrower than a pixel
+    side, gap = 4 * P, max(2, P)
+    canvas = patches.new_ones(channels, rows * (side + gap) - gap, cols * (side + gap) - gap)
+    for i in range(rows):
+        for j in range(cols):
+            top, left = i * (side + gap), j * (side + gap)
+            canvas[:, top : top + side, left : left + side] = fine[i, j]
+    draw_picture(ax, canvas, title)
+    ax.axis("off")
+
+
+def plot_flatten(patch):
+    """-> Figure: a patch (3, P, P) uint8, its three colours apart, and all its numbers in a line."""
+    P = patch.shape[1]
+    n, rows = 3 * P * P, (("red", 0), ("green", 1), ("blue", 2))
+    figure = Figure(figsize=(11, 11 * (P + 3) / n), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(-0.05, n + 0.05), ylim=(P + 2.3, -0.6), aspect="equal")
+    ax.axis("off")
+
+    def cell(x, y, rgb, text=""):
+        ax.add_patch(Rectangle((x, y), 1, 1, facecolor=rgb, edgecolor="white", linewidth=2))
+        dark = 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 0.5
+        ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=14, color="white" if dark else "black")
+
+    step = (n - P) / 3
+    ax.text(P / 2, -0.15, "patch", ha="center", fontsize=14)
+    for name, channel in rows:
+        ax.text((channel + 1) * step + P / 2, -0.15, name, ha="center", fontsize=14)
+    for row in range(P):
+        for col in range(P):
+            cell(col, row, (patch[:, row, col] / 255).tolist())
+            for _, channel in rows:
+                value = patch[channel, row, col].item()
+                rgb = [value / 255 if i == channel else 0 for i in range(3)]
+                cell((channel + 1) * step + col, row, rgb, value)
+                cell(channel * P * P + row * P + col, P + 1.2, rgb, value)
+    ax.text(0, P + 0.9, "flatten:", fontsize=14)
+    return figure
+
+
+def plot_merging(values):
+    """-> Figure: (4, 4) numbered tokens, the four maps gathered from them, the 2 x 2 map of all four."""
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(-0.1, 16.3), ylim=(4.6, -1.2), aspect="equal")
+    ax.axis("off")
+    order = ("1 top-left", (0, 0)), ("2 bottom-left", (1, 0)), ("3 top-right", (0, 1)), ("4 bottom-right", (1, 1))
+
+    def cell(x, y, width, height, colour, text):
+        ax.add_patch(Rectangle((x, y), width, height, facecolor=colour, alpha=0.5, edgecolor="none"))
+        ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="white", linewidth=1.5))
+        ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=13)
+
+    for place, (name, (dy, dx)) in enumerate(order):
+        left, top = 5.4 + 3.2 * dx, -0.2 + 2.8 * dy
+        ax.text(left + 1, top - 0.15, name, ha="center", fontsize=13)
+        for i in range(2):
+            for j in range(2):
+                value = values[2 * i + dy, 2 * j + dx].item()
+                cell(2 * j + dx, 2 * i + dy, 1, 1, COLOURS[place], value)
+                cell(left + j, top + i, 1, 1, COLOURS[place], value)
+                cell(12 + 2.1 * j + 0.5 * place, 2.1 * i, 0.5, 2, COLOURS[place], value)
+    for i in range(2):
+        for j in range(2):
+            for corner in ((2 * j, 2 * i), (12 + 2.1 * j, 2.1 * i)):
+                ax.add_patch(Rectangle(corner, 2, 2, fill=False, edgecolor="black", linewidth=2))
+    for x, text in ((2, "4 × 4 tokens"), (7.95, "gathered"), (14.05, "2 × 2 tokens, 4C long")):
+        ax.text(x, -0.85, text, ha="center", fontsize=14, weight="bold")
     return figure
