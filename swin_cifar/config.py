@@ -73,15 +73,11 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        kinds = {
-            int: (int, "a whole number"),
-            float: ((int, float), "a number"),
-            bool: (bool, "true or false"),
-        }
+        words = {int: "a whole number", float: "a number", bool: "true or false"}
         for field in fields(self):
-            value, (kind, words) = getattr(self, field.name), kinds[field.type]
-            if not isinstance(value, kind) or isinstance(value, bool) and field.type is not bool:
-                raise ValueError(f"{field.name} must be {words}, got {value!r}")
+            value, kind = getattr(self, field.name), field.type
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise ValueError(f"{field.name} must be {words[kind]}, got {value!r}")
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -6,19 +6,30 @@ remain distinct for colour-blind readers; what matters differs in lightness too,
 
 import io
 
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from swin_cifar.config import TrainConfig
 from swin_cifar.training import learning_rate
+from swin_cifar.windows import shift_per_axis
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
 STYLES = {  # of curves
     "train": {"color": COLOURS[0], "linestyle": "-", "marker": "o"},
     "validation": {"color": COLOURS[5], "linestyle": "--", "marker": "s"},
 }
+# The parts of a cyclically shifted map: in place, column carried around, row carried around, both.
+REGIONS = (
+    {"facecolor": "none"},
+    {"facecolor": (COLOURS[6], 0.55), "hatch": "|"},
+    {"facecolor": (COLOURS[4], 0.6), "hatch": "-"},
+    {"facecolor": (COLOURS[5], 0.55), "hatch": "+", "edgecolor": "white"},
+)
+PADDING = {"facecolor": "#dddddd", "hatch": "///"}
 
 
 def show(figure, alt, dpi=80):
@@ -41,11 +52,38 @@ def panels(rows, columns, size=3.0, **options):
     return figure, axes
 
 
+# --- onto axes ---------------------------------------------------------------------------
+
+
 def draw_picture(ax, image, title=""):
     """(3, h, w) uint8, or float in [0, 1], onto axes."""
     ax.imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=13)
+
+
+def draw_patches(ax, patches, title=""):
+    """(rows, cols, 3, P, P) uint8, or float in [0, 1], onto axes: the patches pulled apart."""
+    rows, cols, channels, P, _ = patches.shape
+    patches = patches if patches.is_floating_point() else patches / 255
+    # Enlarged, so that the gap can be narrower than a pixel.
+    fine = patches.repeat_interleave(4, dim=3).repeat_interleave(4, dim=4)
+    side, gap = 4 * P, max(2, P)
+    canvas = patches.new_ones(channels, rows * (side + gap) - gap, cols * (side + gap) - gap)
+    for i in range(rows):
+        for j in range(cols):
+            top, left = i * (side + gap), j * (side + gap)
+            canvas[:, top : top + side, left : left + side] = fine[i, j]
+    draw_picture(ax, canvas, title)
+    ax.axis("off")
+
+
+def draw_grid(ax, rows, cols, unit=1):
+    """Thin lines between rows x cols tokens of `unit` pixels."""
+    for i in range(1, rows):
+        ax.axhline(i * unit - 0.5, color="white", linewidth=0.7)
+    for j in range(1, cols):
+        ax.axvline(j * unit - 0.5, color="white", linewidth=0.7)
 
 
 def draw_windows(ax, rows, cols, unit=1, numbers=True):
@@ -63,12 +101,371 @@ def draw_windows(ax, rows, cols, unit=1, numbers=True):
                 ax.text(*at, i * len(cols) + j, ha="center", va="center", fontsize=12, bbox=box)
 
 
-def draw_grid(ax, rows, cols, unit=1):
-    """Thin lines between rows x cols tokens of `unit` pixels."""
-    for i in range(1, rows):
-        ax.axhline(i * unit - 0.5, color="white", linewidth=0.7)
-    for j in range(1, cols):
-        ax.axvline(j * unit - 0.5, color="white", linewidth=0.7)
+def draw_numbers(ax, values, unit=1):
+    """Write a (rows, cols) list of numbers or words onto tokens of `unit` pixels, with a white halo."""
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            at = ((j + 0.5) * unit - 0.5, (i + 0.5) * unit - 0.5)
+            halo = [withStroke(linewidth=3, foreground="white")]
+            ax.text(*at, value, ha="center", va="center", fontsize=12, path_effects=halo)
+
+
+def draw_mark(ax, row, col, unit=1, colour=COLOURS[0]):
+    """Frame the token at (row, col) of `unit` pixels a side: the query, say."""
+    corner, side = ((col + 0.04) * unit - 0.5, (row + 0.04) * unit - 0.5), 0.92 * unit
+    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=7))
+    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=4))
+
+
+def draw_star(ax, token, unit=1):
+    """Mark one token (row, column) of `unit` pixels."""
+    y, x = ((i + 0.5) * unit - 0.5 for i in token)
+    ax.plot(x, y, "*", markersize=20, markerfacecolor="black", markeredgecolor="white", markeredgewidth=1.5)
+
+
+def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=False):
+    """(rows, cols) tensor onto axes as a heat map.
+
+    The scale runs from 0 to `limit`, or from -limit to limit if `signed`; None = the largest
+    value. `numbers`: a format such as "{:.2f}" to write each value into its cell, or the
+    words to write, row by row.
+    """
+    values = values.detach().cpu()
+    limit = limit or max(values.abs().max().item(), 1e-12)
+    image = ax.imshow(values, cmap="PuOr" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=13)
+    for i, row in enumerate(values.tolist() if numbers else []):
+        for j, value in enumerate(row):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+            text = numbers.format(value) if isinstance(numbers, str) else numbers[i][j]
+            text = text if text.strip("-0.") else text.lstrip("-")  # 0.0, not -0.0
+            ax.text(j, i, text, ha="center", va="center", fontsize=12, color=colour)
+    if bar:
+        ax.figure.colorbar(image, ax=ax, shrink=0.8).ax.tick_params(labelsize=12)
+
+
+def draw_bias_table(ax, values, title="", limit=None, numbers=None):
+    """One head's bias table, ((2M-1)²,), onto axes: a cell lies where the key does, the query in the frame.
+
+    The offset is query minus key, so that dy falls downwards and dx to the right.
+    """
+    side = round(len(values) ** 0.5)
+    draw_heat(ax, values.view(side, side).flip(0, 1), title, signed=True, limit=limit, numbers=numbers)
+    draw_mark(ax, side // 2, side // 2)
+    labels = list(range(side // 2, -side // 2, -1))
+    ax.set_xticks(range(side), labels, fontsize=12)
+    ax.set_yticks(range(side), labels, fontsize=12)
+    ax.set_xlabel("dx", fontsize=13)
+    ax.set_ylabel("dy", fontsize=13)
+
+
+def draw_mask(ax, mask, step, title=""):
+    """(N, N) bool: query by row, key by column; white = may attend, black = may not; a line every `step`."""
+    ax.imshow(mask.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ticks = range(0, len(mask), step)
+    for i in ticks[1:]:
+        ax.axhline(i - 0.5, color="#888888", linewidth=1)
+        ax.axvline(i - 0.5, color="#888888", linewidth=1)
+    ax.set(xticks=ticks, yticks=ticks)
+    ax.tick_params(labelsize=12)
+    ax.set_xlabel("key", fontsize=13)
+    ax.set_ylabel("query", fontsize=13)
+    ax.set_title(title, fontsize=13)
+
+
+def draw_borders(ax, labels, unit=1):
+    """Lines between neighbouring tokens of `unit` pixels whose `labels` (H, W) differ."""
+    H, W = labels.shape
+    for y, x in (labels[1:] != labels[:-1]).nonzero().tolist():
+        ax.hlines((y + 1) * unit - 0.5, x * unit - 0.5, (x + 1) * unit - 0.5, color="black", linewidth=2)
+    for y, x in (labels[:, 1:] != labels[:, :-1]).nonzero().tolist():
+        ax.vlines((x + 1) * unit - 0.5, y * unit - 0.5, (y + 1) * unit - 0.5, color="black", linewidth=2)
+
+
+def draw_regions(ax, labels, kinds, unit=1):
+    """Tint, border and number the regions of equal `labels` (H, W), tokens of `unit` pixels.
+
+    `kinds`: {label: index into REGIONS}. A label below 0 is padding: hatched, without a number.
+    """
+    for label in labels.unique().tolist():
+        places = (labels == label).nonzero()
+        style = {"edgecolor": "#555555"} | (PADDING if label < 0 else REGIONS[kinds[label]])
+        for y, x in places.tolist():
+            corner = (x * unit - 0.5, y * unit - 0.5)
+            ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, **style))
+        if label >= 0:
+            y, x = ((places.double().mean(0) + 0.5) * unit - 0.5).tolist()
+            box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black"}
+            ax.text(x, y, label, ha="center", va="center", fontsize=14, bbox=box)
+    draw_borders(ax, labels, unit)
+
+
+def draw_changed(ax, changed, token, unit=1):
+    """Colour the tokens of `unit` pixels where `changed` (H, W) is True, fade the others, star `token`."""
+    for y, x in changed.new_ones(changed.shape).nonzero().tolist():
+        colour = (COLOURS[5], 0.55) if changed[y, x] else ("white", 0.6)
+        corner = (x * unit - 0.5, y * unit - 0.5)
+        ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, facecolor=colour))
+    draw_borders(ax, changed, unit)
+    draw_star(ax, token, unit)
+
+
+def draw_bars(ax, values, title="", colour=COLOURS[0]):
+    """(n,) values in [0, 1] onto axes as bars."""
+    ax.bar(range(len(values)), values.tolist(), color=colour)
+    ax.set(ylim=(0, 1), yticks=(0, 0.5, 1))
+    ax.tick_params(labelsize=12)
+    ax.set_title(title, fontsize=13)
+
+
+def plot_bars(axes, shares, classes):
+    """Onto each of several axes the largest two of its row of `shares` (B, classes), named."""
+    for ax, row in zip(axes, shares):
+        best = row.argsort(descending=True)[:2].tolist()
+        ax.barh([1, 0], [row[i].item() for i in best], color=[COLOURS[4], "#cccccc"], height=0.8)
+        ax.set(xlim=(0, 1), ylim=(-0.6, 1.6), xticks=[], yticks=[])
+        for y, i in zip((1, 0), best):
+            ax.text(0.03, y, f"{classes[i]} {row[i]:.2f}", va="center", fontsize=12)
+
+
+# --- whole figures -----------------------------------------------------------------------
+
+
+def plot_axes(steps, colours):
+    """-> Figure: how the axes of a tensor are split, moved and merged, one row a step.
+
+    `steps`: [(text, [axis, ...]), ...] from top to bottom. An axis is a tuple of parts
+    (name, size); an axis of several parts was merged from them. `colours`: {name: colour}.
+    """
+    figure = Figure(figsize=(11, 1.05 * len(steps)), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(0, 11.2), ylim=(len(steps), 0))
+    ax.axis("off")
+    for row, (text, axes) in enumerate(steps):
+        ax.text(0, row + 0.5, text, fontsize=13, va="center", family="monospace")
+        x = 4.2
+        for parts in axes:
+            width = len(parts) if len(parts) > 1 else 1.0
+            for i, (name, size) in enumerate(parts):
+                box = (x + i * width / len(parts), row + 0.15), width / len(parts), 0.7
+                ax.add_patch(Rectangle(*box, facecolor=colours[name], alpha=0.55))
+                at = (x + (i + 0.5) * width / len(parts), row + 0.5)
+                ax.text(*at, f"{name}\n{size}", ha="center", va="center", fontsize=12)
+            ax.add_patch(Rectangle((x, row + 0.15), width, 0.7, fill=False, linewidth=2))
+            x += width + 0.12
+    return figure
+
+
+def plot_flatten(patch):
+    """-> Figure: a patch (3, P, P) uint8, its three colours apart, and all its numbers in a line."""
+    P = patch.shape[1]
+    n, rows = 3 * P * P, (("red", 0), ("green", 1), ("blue", 2))
+    figure = Figure(figsize=(11, 11 * (P + 3) / n), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(-0.05, n + 0.05), ylim=(P + 2.3, -0.6), aspect="equal")
+    ax.axis("off")
+
+    def cell(x, y, rgb, text=""):
+        ax.add_patch(Rectangle((x, y), 1, 1, facecolor=rgb, edgecolor="white", linewidth=2))
+        colour = "white" if 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 0.5 else "black"
+        ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=14, color=colour)
+
+    step = (n - P) / 3
+    ax.text(P / 2, -0.15, "patch", ha="center", fontsize=14)
+    for name, channel in rows:
+        ax.text((channel + 1) * step + P / 2, -0.15, name, ha="center", fontsize=14)
+    for row in range(P):
+        for col in range(P):
+            cell(col, row, (patch[:, row, col] / 255).tolist())
+            for _, channel in rows:
+                value = patch[channel, row, col].item()
+                rgb = [value / 255 if i == channel else 0 for i in range(3)]
+                cell((channel + 1) * step + col, row, rgb, value)
+                cell(channel * P * P + row * P + col, P + 1.2, rgb, value)
+    ax.text(0, P + 0.9, "flatten:", fontsize=14)
+    return figure
+
+
+def plot_merging(values):
+    """-> Figure: (4, 4) numbered tokens, the four maps gathered from them, the 2 x 2 map of all four."""
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(-0.1, 16.3), ylim=(4.6, -1.2), aspect="equal")
+    ax.axis("off")
+    names = "1st: top-left", "2nd: bottom-left", "3rd: top-right", "4th: bottom-right"
+    order = zip(names, ((0, 0), (1, 0), (0, 1), (1, 1)))
+
+    def cell(x, y, width, height, colour, text):
+        ax.add_patch(Rectangle((x, y), width, height, facecolor=colour, alpha=0.5, edgecolor="none"))
+        ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="white", linewidth=1.5))
+        ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=13)
+
+    for place, (name, (dy, dx)) in enumerate(order):
+        left, top = 5.4 + 3.2 * dx, -0.2 + 2.8 * dy
+        ax.text(left + 1, top - 0.15, name, ha="center", fontsize=13)
+        for i in range(2):
+            for j in range(2):
+                value = values[2 * i + dy, 2 * j + dx].item()
+                cell(2 * j + dx, 2 * i + dy, 1, 1, COLOURS[place], value)
+                cell(left + j, top + i, 1, 1, COLOURS[place], value)
+                cell(12 + 2.1 * j + 0.5 * place, 2.1 * i, 0.5, 2, COLOURS[place], value)
+    for i in range(2):
+        for j in range(2):
+            for corner in ((2 * j, 2 * i), (12 + 2.1 * j, 2.1 * i)):
+                ax.add_patch(Rectangle(corner, 2, 2, fill=False, edgecolor="black", linewidth=2))
+    for x, text in ((2, "4 × 4 tokens"), (7.95, "gathered"), (14.05, "2 × 2 tokens, 4C long")):
+        ax.text(x, -0.85, text, ha="center", fontsize=14, weight="bold")
+    return figure
+
+
+def plot_two_blocks():
+    """-> Figure: a block with W-MSA and the next with SW-MSA, as equation 3 of the Swin paper writes them.
+
+    The thick line is the residual stream: each layer reads a normalised copy and adds its result.
+    """
+    figure = Figure(figsize=(12.5, 3.2), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(-0.4, 13.6), ylim=(-0.85, 2.35))
+    ax.axis("off")
+    ax.annotate("", (13.5, 0), (0, 0), arrowprops={"arrowstyle": "-|>", "linewidth": 5, "color": "black"})
+    layers = (("W-MSA", "#bfe1f6"), ("MLP", "#dddddd"), ("SW-MSA", "#f2b48c"), ("MLP", "#dddddd"))
+    names = ("$z^{l-1}$", r"$\hat{z}^{l}$", "$z^{l}$", r"$\hat{z}^{l+1}$", "$z^{l+1}$")
+    arrow = {"arrowstyle": "-|>", "linewidth": 2, "color": "#444444", "shrinkA": 0, "shrinkB": 0}
+    circle = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "linewidth": 1.5}
+    for i, (layer, colour) in enumerate(layers):
+        x = 0.45 + 3.2 * i
+        ax.annotate("", (x, 0.8), (x, 0), arrowprops=arrow)
+        ax.annotate("", (x + 1.0, 1.2), (x + 0.4, 1.2), arrowprops=arrow)
+        ax.plot([x + 2.2, x + 2.5, x + 2.5], [1.2, 1.2, 0.5], color="#444444", linewidth=2)
+        ax.annotate("", (x + 2.5, 0.2), (x + 2.5, 0.6), arrowprops=arrow)
+        for left, width, text, face in ((x - 0.4, 0.8, "LN", "white"), (x + 1.0, 1.2, layer, colour)):
+            ax.add_patch(Rectangle((left, 0.8), width, 0.8, facecolor=face, edgecolor="black", linewidth=1.5))
+            ax.text(left + width / 2, 1.2, text, fontsize=15, ha="center", va="center")
+        ax.text(x + 2.5, 0, "+", fontsize=17, ha="center", va="center", bbox=circle)
+    for i, name in enumerate(names):
+        ax.text(0.45 - 0.4 + 3.2 * i, -0.25, name, fontsize=18, ha="center", va="top")
+    for left, text in ((0, "a block"), (6.4, "the next block: its windows are shifted")):
+        ax.plot([left + 0.05, left + 6.2], [1.85, 1.85], color="black", linewidth=1.5)
+        ax.text(left + 3.1, 1.92, text, fontsize=16, ha="center", va="bottom")
+    return figure
+
+
+def plot_stages(model, image):
+    """-> Figure: a SwinTransformer from picture to logits, stage by stage, as it treats `image`.
+
+    `image`: (3, h, w) uint8. Above: the picture cut into the tokens (thin) and windows (bold) of
+    each stage. Below: every layer, shifted blocks set off to the right. The shapes are those of
+    the maps that `forward_features` gives.
+    """
+    config = model.config
+    with torch.no_grad():
+        maps = model.forward_features(image[None].float() / 255)
+    rows = max(*config.depths, 2) + 1
+    figure = Figure(figsize=(2.5 * len(maps) + 4.8, 3.1 + 0.42 * rows), layout="constrained")
+    ratios = {"height_ratios": [2.3, 0.42 * rows], "width_ratios": [1] * (len(maps) + 2)}
+    top, bottom = figure.subplots(2, len(maps) + 2, gridspec_kw=ratios)
+    figure.get_layout_engine().set(wspace=0.1)
+    for ax in bottom:
+        ax.set(xlim=(0, 1.01), ylim=(rows, 0))
+        ax.axis("off")
+
+    def box(ax, row, text, colour, left=0.0):
+        ax.add_patch(Rectangle((left, row + 0.07), 0.85, 0.86, facecolor=colour, edgecolor="black"))
+        ax.text(left + 0.425, row + 0.5, text, fontsize=13, ha="center", va="center")
+
+    draw_picture(top[0], image)
+    top[0].set_title("picture\n{1} × {2} × {0}".format(*image.shape), fontsize=15)
+    for i, (x, ax, layers) in enumerate(zip(maps, top[1:], bottom[1:])):
+        H, W, C = x.shape[1:]
+        M, unit = config.window_size, image.shape[1] / H
+        draw_picture(ax, image)
+        draw_grid(ax, H, W, unit)
+        for start in range(0, H, M):
+            for left in range(0, W, M):
+                corner = (left * unit - 0.5, start * unit - 0.5)
+                sides = (min(M, W - left) * unit, min(M, H - start) * unit)
+                for colour, width in (("white", 5), ("black", 2)):
+                    line = {"edgecolor": colour, "linewidth": width, "clip_on": False}
+                    ax.add_patch(Rectangle(corner, *sides, fill=False, **line))
+        ax.set_title(f"stage {i + 1}\n{H} × {W} × {C}", fontsize=15)
+        box(layers, 0, "patch merging" if i else "patch embed", "#dddddd")
+        for j, block in enumerate(model.stages[i].blocks):
+            if any(shift_per_axis(H, W, M, block.shift_size)):
+                box(layers, j + 1, "SW-MSA, MLP", "#f2b48c", left=0.15)
+            else:
+                box(layers, j + 1, "W-MSA, MLP", "#bfe1f6")
+    with torch.no_grad():
+        features = model.norm(maps[-1]).mean(dim=(1, 2))
+        logits = model.head(features)[0].tolist()
+    for row, text in enumerate(("LN", "mean of tokens", "linear")):
+        box(bottom[-1], row, text, "#dddddd")
+    top[-1].barh(range(len(logits)), logits, color="#444444")
+    top[-1].axvline(0, color="black", linewidth=1)
+    top[-1].set(xticks=[], yticks=[], ylim=(len(logits) - 0.5, -0.5), box_aspect=1)
+    top[-1].set_title(f"head\n{features.shape[1]} → {len(logits)} logits", fontsize=15)
+    arrow = {"arrowstyle": "-|>", "linewidth": 2.5, "color": "black"}
+    for i, ax in enumerate(top[:-1]):
+        ax.set_zorder(len(top) - i)  # its arrow lies above the next picture
+        ends = {"xycoords": "axes fraction", "textcoords": "axes fraction", "annotation_clip": False}
+        ax.annotate("", (1.11, 0.5), (1.0, 0.5), arrowprops=arrow, **ends)
+    return figure
+
+
+def plot_lines(x, lines, xlabel, ylabel, guides=None):
+    """-> Figure: {label: values} over x, both axes logarithmic.
+
+    `guides`: {label: (value at the last x, slope)}, dotted straight lines to compare with.
+    """
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    ax = figure.subplots()
+    for (label, values), colour, marker in zip(lines.items(), (COLOURS[5], COLOURS[0]), "so"):
+        ax.plot(x, values, marker=marker, color=colour, linewidth=2.5, markersize=8, label=label)
+    for label, (value, slope) in (guides or {}).items():
+        line = [value * (t / x[-1]) ** slope for t in x]
+        ax.plot(x, line, color="#444444", linestyle=":", linewidth=1.5)
+        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=(6, -12), textcoords="offset points")
+    ax.set(xscale="log", yscale="log")
+    ax.set_xlabel(xlabel, fontsize=13)
+    ax.set_ylabel(ylabel, fontsize=13)
+    ax.legend(fontsize=12)
+    ax.grid(alpha=0.3)
+    return figure
+
+
+def plot_curves(lines, xlabel, ylabel, log=False):
+    """-> Figure: {label: (x, y)}, each with its own colour, line style and marker; y logarithmic if `log`."""
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    ax = figure.subplots()
+    styles = zip((COLOURS[0], COLOURS[5], COLOURS[2], COLOURS[7]), ("-", "--", "-.", ":"), "os^D")
+    for (label, (x, y)), (colour, line, marker) in zip(lines.items(), styles):
+        marker = marker if len(x) <= 40 else ""
+        ax.plot(x, y, color=colour, linestyle=line, marker=marker, linewidth=2.5, markersize=7, label=label)
+    if log:
+        ax.set_yscale("log")
+    ax.set_xlabel(xlabel, fontsize=13)
+    ax.set_ylabel(ylabel, fontsize=13)
+    ax.tick_params(labelsize=12)
+    if len(lines) > 1:
+        ax.legend(fontsize=12)
+    ax.grid(alpha=0.3)
+    return figure
+
+
+def plot_agreement(pairs, xlabel, ylabel):
+    """-> Figure: {title: (expected, found)}, one panel each: found - expected over expected, as points."""
+    figure = Figure(figsize=(4.8 * len(pairs), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(pairs), squeeze=False, sharex=True, sharey=True)[0]
+    for ax, (title, (expected, found)) in zip(axes, pairs.items()):
+        ax.axhline(0, color="#444444", linestyle=":", linewidth=1.5)
+        ax.scatter(expected.flatten().tolist(), (found - expected).flatten().tolist(), color=COLOURS[0], s=28)
+        ax.set_title(title, fontsize=14)
+        ax.set_xlabel(xlabel, fontsize=13)
+        ax.tick_params(labelsize=12)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel(ylabel, fontsize=13)
+    return figure
 
 
 def plot_history(history):
@@ -101,245 +498,4 @@ def plot_history(history):
     seconds = sum(r["seconds"] for r in records)
     about = f"{history.dataset}, {history.train_size:,} pictures, {history.device}"
     figure.suptitle(f"{about}: {seconds:,.0f} s of training")
-    return figure
-
-
-def plot_axes(steps, colours):
-    """-> Figure: how the axes of a tensor are split, moved and merged, one row a step.
-
-    `steps`: [(text, [axis, ...]), ...] from top to bottom. An axis is a tuple of parts
-    (name, size); an axis of several parts was merged from them. `colours`: {name: colour}.
-    """
-    figure = Figure(figsize=(11, 1.05 * len(steps)), layout="constrained")
-    ax = figure.subplots()
-    ax.set(xlim=(0, 11.2), ylim=(len(steps), 0))
-    ax.axis("off")
-    for row, (text, axes) in enumerate(steps):
-        ax.text(0, row + 0.5, text, fontsize=13, va="center", family="monospace")
-        x = 4.2
-        for parts in axes:
-            width = len(parts) if len(parts) > 1 else 1.0
-            for i, (name, size) in enumerate(parts):
-                box = (x + i * width / len(parts), row + 0.15), width / len(parts), 0.7
-                ax.add_patch(Rectangle(*box, facecolor=colours[name], alpha=0.55))
-                at = (x + (i + 0.5) * width / len(parts), row + 0.5)
-                ax.text(*at, f"{name}\n{size}", ha="center", va="center", fontsize=12)
-            ax.add_patch(Rectangle((x, row + 0.15), width, 0.7, fill=False, linewidth=2))
-            x += width + 0.12
-    return figure
-
-
-def plot_lines(x, lines, xlabel, ylabel, guides=None):
-    """-> Figure: {label: values} over x, both axes logarithmic.
-
-    `guides`: {label: (value at the last x, slope)}, dotted straight lines to compare with.
-    """
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    ax = figure.subplots()
-    for (label, values), colour, marker in zip(lines.items(), (COLOURS[5], COLOURS[0]), "so"):
-        ax.plot(x, values, marker=marker, color=colour, linewidth=2.5, markersize=8, label=label)
-    for label, (value, slope) in (guides or {}).items():
-        line = [value * (t / x[-1]) ** slope for t in x]
-        ax.plot(x, line, color="#444444", linestyle=":", linewidth=1.5)
-        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=(6, -12), textcoords="offset points")
-    ax.set(xscale="log", yscale="log")
-    ax.set_xlabel(xlabel, fontsize=13)
-    ax.set_ylabel(ylabel, fontsize=13)
-    ax.legend(fontsize=12)
-    ax.grid(alpha=0.3)
-    return figure
-
-
-def plot_bars(axes, shares, classes):
-    """Onto each of several axes the largest two of its row of `shares` (B, classes), named."""
-    for ax, row in zip(axes, shares):
-        best = row.argsort(descending=True)[:2].tolist()
-        ax.barh([1, 0], [row[i].item() for i in best], color=[COLOURS[4], "#cccccc"], height=0.8)
-        ax.set(xlim=(0, 1), ylim=(-0.6, 1.6), xticks=[], yticks=[])
-        for y, i in zip((1, 0), best):
-            ax.text(0.03, y, f"{classes[i]} {row[i]:.2f}", va="center", fontsize=12)
-
-
-# The parts of a cyclically shifted map: in place, column carried around, row carried around, both.
-REGION_COLOURS = (None, COLOURS[6], COLOURS[1], COLOURS[3])
-
-
-def draw_borders(ax, labels, unit=1):
-    """Lines between neighbouring tokens of `unit` pixels whose `labels` (H, W) differ."""
-    H, W = labels.shape
-    for y, x in (labels[1:] != labels[:-1]).nonzero().tolist():
-        ax.hlines((y + 1) * unit - 0.5, x * unit - 0.5, (x + 1) * unit - 0.5, color="black", linewidth=2)
-    for y, x in (labels[:, 1:] != labels[:, :-1]).nonzero().tolist():
-        ax.vlines((x + 1) * unit - 0.5, y * unit - 0.5, (y + 1) * unit - 0.5, color="black", linewidth=2)
-
-
-def draw_regions(ax, labels, colours, unit=1, numbers=True):
-    """Tint, border and number the regions of equal `labels` (H, W), tokens of `unit` pixels.
-
-    `colours`: {label: colour or None}. A label below 0 is padding: hatched, without a number.
-    """
-    for label in labels.unique().tolist():
-        places = (labels == label).nonzero()
-        style = {"facecolor": colours.get(label) or "none", "alpha": 0.55}
-        if label < 0:
-            style = {"facecolor": "#dddddd", "edgecolor": "#555555", "hatch": "///"}
-        for y, x in places.tolist():
-            corner = (x * unit - 0.5, y * unit - 0.5)
-            ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, **style))
-        if numbers and label >= 0:
-            y, x = ((places.double().mean(0) + 0.5) * unit - 0.5).tolist()
-            box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black"}
-            ax.text(x, y, label, ha="center", va="center", fontsize=14, bbox=box)
-    draw_borders(ax, labels, unit)
-
-
-def draw_changed(ax, changed, token, unit=1):
-    """Colour the tokens of `unit` pixels where `changed` (H, W) is True, fade the others, star `token`."""
-    for y, x in changed.new_ones(changed.shape).nonzero().tolist():
-        style = {"facecolor": COLOURS[5], "alpha": 0.55} if changed[y, x] else {"facecolor": "white", "alpha": 0.6}
-        corner = (x * unit - 0.5, y * unit - 0.5)
-        ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, **style))
-    draw_borders(ax, changed, unit)
-    draw_star(ax, token, unit)
-
-
-def draw_star(ax, token, unit=1):
-    """Mark one token (row, column) of `unit` pixels."""
-    y, x = ((i + 0.5) * unit - 0.5 for i in token)
-    ax.plot(x, y, "*", markersize=20, markerfacecolor="black", markeredgecolor="white", markeredgewidth=1.5)
-
-
-def draw_mask(ax, mask, step, title=""):
-    """(N, N) bool: query by row, key by column; white = may attend, black = may not; a line every `step`."""
-    ax.imshow(mask.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    ticks = range(0, len(mask), step)
-    for i in ticks[1:]:
-        ax.axhline(i - 0.5, color="#888888", linewidth=1)
-        ax.axvline(i - 0.5, color="#888888", linewidth=1)
-    ax.set(xticks=ticks, yticks=ticks)
-    ax.tick_params(labelsize=12)
-    ax.set_xlabel("key", fontsize=13)
-    ax.set_ylabel("query", fontsize=13)
-    ax.set_title(title, fontsize=13)
-
-
-def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=False):
-    """(rows, cols) tensor onto axes as a heat map.
-
-    The scale runs from 0 to `limit`, or from -limit to limit if `signed`; None = the largest
-    value. `numbers`: a format such as "{:.2f}" to write each value into its cell.
-    """
-    values = values.detach().cpu()
-    limit = limit or max(values.abs().max().item(), 1e-12)
-    image = ax.imshow(values, cmap="PuOr" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit)
-    ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=13)
-    for i, row in enumerate(values.tolist() if numbers else []):
-        for j, value in enumerate(row):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-            ax.text(j, i, numbers.format(value), ha="center", va="center", fontsize=12, color=colour)
-    if bar:
-        ax.figure.colorbar(image, ax=ax, shrink=0.8).ax.tick_params(labelsize=12)
-
-
-def draw_numbers(ax, values, unit=1):
-    """Write a (rows, cols) list of numbers or words onto the tokens of `unit` pixels, readable on any colour."""
-    from matplotlib.patheffects import withStroke
-
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            at = ((j + 0.5) * unit - 0.5, (i + 0.5) * unit - 0.5)
-            halo = [withStroke(linewidth=3, foreground="white")]
-            ax.text(*at, value, ha="center", va="center", fontsize=12, path_effects=halo)
-
-
-def draw_mark(ax, row, col, unit=1, colour=COLOURS[0]):
-    """Frame the token at (row, col) of `unit` pixels a side: the query, say."""
-    corner, side = ((col + 0.04) * unit - 0.5, (row + 0.04) * unit - 0.5), 0.92 * unit
-    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=7))
-    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=4))
-
-
-def draw_bars(ax, values, title="", colour=COLOURS[0]):
-    """(n,) values in [0, 1] onto axes as bars."""
-    ax.bar(range(len(values)), values.tolist(), color=colour)
-    ax.set(ylim=(0, 1), yticks=(0, 0.5, 1))
-    ax.tick_params(labelsize=12)
-    ax.set_title(title, fontsize=13)
-
-
-def draw_patches(ax, patches, title=""):
-    """(rows, cols, 3, P, P) uint8, or float in [0, 1], onto axes: the patches pulled apart."""
-    rows, cols, channels, P, _ = patches.shape
-    patches = patches if patches.is_floating_point() else patches / 255
-    fine = patches.repeat_interleave(4, dim=3).repeat_interleave(4, dim=4)  # a gap can be narrower than a pixel
-    side, gap = 4 * P, max(2, P)
-    canvas = patches.new_ones(channels, rows * (side + gap) - gap, cols * (side + gap) - gap)
-    for i in range(rows):
-        for j in range(cols):
-            top, left = i * (side + gap), j * (side + gap)
-            canvas[:, top : top + side, left : left + side] = fine[i, j]
-    draw_picture(ax, canvas, title)
-    ax.axis("off")
-
-
-def plot_flatten(patch):
-    """-> Figure: a patch (3, P, P) uint8, its three colours apart, and all its numbers in a line."""
-    P = patch.shape[1]
-    n, rows = 3 * P * P, (("red", 0), ("green", 1), ("blue", 2))
-    figure = Figure(figsize=(11, 11 * (P + 3) / n), layout="constrained")
-    ax = figure.subplots()
-    ax.set(xlim=(-0.05, n + 0.05), ylim=(P + 2.3, -0.6), aspect="equal")
-    ax.axis("off")
-
-    def cell(x, y, rgb, text=""):
-        ax.add_patch(Rectangle((x, y), 1, 1, facecolor=rgb, edgecolor="white", linewidth=2))
-        dark = 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 0.5
-        ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=14, color="white" if dark else "black")
-
-    step = (n - P) / 3
-    ax.text(P / 2, -0.15, "patch", ha="center", fontsize=14)
-    for name, channel in rows:
-        ax.text((channel + 1) * step + P / 2, -0.15, name, ha="center", fontsize=14)
-    for row in range(P):
-        for col in range(P):
-            cell(col, row, (patch[:, row, col] / 255).tolist())
-            for _, channel in rows:
-                value = patch[channel, row, col].item()
-                rgb = [value / 255 if i == channel else 0 for i in range(3)]
-                cell((channel + 1) * step + col, row, rgb, value)
-                cell(channel * P * P + row * P + col, P + 1.2, rgb, value)
-    ax.text(0, P + 0.9, "flatten:", fontsize=14)
-    return figure
-
-
-def plot_merging(values):
-    """-> Figure: (4, 4) numbered tokens, the four maps gathered from them, the 2 x 2 map of all four."""
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
-    ax = figure.subplots()
-    ax.set(xlim=(-0.1, 16.3), ylim=(4.6, -1.2), aspect="equal")
-    ax.axis("off")
-    order = ("1 top-left", (0, 0)), ("2 bottom-left", (1, 0)), ("3 top-right", (0, 1)), ("4 bottom-right", (1, 1))
-
-    def cell(x, y, width, height, colour, text):
-        ax.add_patch(Rectangle((x, y), width, height, facecolor=colour, alpha=0.5, edgecolor="none"))
-        ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="white", linewidth=1.5))
-        ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=13)
-
-    for place, (name, (dy, dx)) in enumerate(order):
-        left, top = 5.4 + 3.2 * dx, -0.2 + 2.8 * dy
-        ax.text(left + 1, top - 0.15, name, ha="center", fontsize=13)
-        for i in range(2):
-            for j in range(2):
-                value = values[2 * i + dy, 2 * j + dx].item()
-                cell(2 * j + dx, 2 * i + dy, 1, 1, COLOURS[place], value)
-                cell(left + j, top + i, 1, 1, COLOURS[place], value)
-                cell(12 + 2.1 * j + 0.5 * place, 2.1 * i, 0.5, 2, COLOURS[place], value)
-    for i in range(2):
-        for j in range(2):
-            for corner in ((2 * j, 2 * i), (12 + 2.1 * j, 2.1 * i)):
-                ax.add_patch(Rectangle(corner, 2, 2, fill=False, edgecolor="black", linewidth=2))
-    for x, text in ((2, "4 × 4 tokens"), (7.95, "gathered"), (14.05, "2 × 2 tokens, 4C long")):
-        ax.text(x, -0.85, text, ha="center", fontsize=14, weight="bold")
     return figure
