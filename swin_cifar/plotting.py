@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from swin_cifar.config import TrainConfig
+from swin_cifar.data import normalize
 from swin_cifar.training import learning_rate
 from swin_cifar.windows import shift_per_axis
 
@@ -352,16 +353,16 @@ def plot_two_blocks():
     return figure
 
 
-def plot_stages(model, image):
+def plot_stages(model, image, mean, std):
     """-> Figure: a SwinTransformer from picture to logits, stage by stage, as it treats `image`.
 
-    `image`: (3, h, w) uint8. Above: the picture cut into the tokens (thin) and windows (bold) of
-    each stage. Below: every layer, shifted blocks set off to the right. The shapes are those of
-    the maps that `forward_features` gives.
+    `image`: (3, h, w) uint8, normalised with `mean` and `std` for the model. Above: the picture
+    cut into the tokens (thin) and windows (bold) of each stage. Below: every layer, shifted
+    blocks set off to the right. The shapes are those of the maps that `forward_features` gives.
     """
     config = model.config
     with torch.no_grad():
-        maps = model.forward_features(image[None].float() / 255)
+        maps = model.forward_features(normalize(image[None], mean, std))
     rows = max(*config.depths, 2) + 1
     figure = Figure(figsize=(2.5 * len(maps) + 4.8, 3.1 + 0.42 * rows), layout="constrained")
     ratios = {"height_ratios": [2.3, 0.42 * rows], "width_ratios": [1] * (len(maps) + 2)}

@@ -61,8 +61,10 @@ def test_every_layer_and_the_model_equal_torchvisions(pair):
 
 def test_parameter_gradients_equal_torchvisions(pair):
     ours, theirs, images = pair
+    direction = torch.randn(len(images), ours.config.num_classes) / 10  # gradients of size 1
     for model in (ours, theirs):
-        model(images).softmax(1)[:, 0].sum().backward()
+        (model(images) * direction).sum().backward()
+    assert max(parameter.grad.abs().max() for parameter in ours.parameters()) > 0.5
     expected = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
         other = expected.pop(_their_name(name, _TORCHVISION))
@@ -70,7 +72,9 @@ def test_parameter_gradients_equal_torchvisions(pair):
     assert not expected
 
 
-# How far each mistake moves the logits: it must be seen from 100 tolerances away.
+# How far each mistake moves the logits; it must be seen from 100 tolerances away. Measured, for
+# nano, base, swin_t: no mask 0.003, 0.03, 0.05; no bias 0.02, 0.07, 0.15; no shift 0.006, 0.06, 0.07;
+# dy and dx swapped 0.03, 0.12, 0.14.
 @pytest.mark.parametrize("mistake", ["no mask", "no bias", "no shift", "dy and dx swapped"])
 def test_a_mistake_moves_the_logits_far(pair, mistake, monkeypatch):
     ours, _, images = pair
