@@ -8,14 +8,19 @@ import torch
 
 @torch.no_grad()
 def enlarge_weights(module):
-    """Make biases, norms and bias tables as large as trained ones: near zero they hide mistakes."""
+    """Make biases, norms, bias tables and what they meet larger: near zero they hide mistakes.
+
+    Only where it helps: large matrices everywhere would bring rounding near the tolerance.
+    """
     for name, parameter in module.named_parameters():
         if name.endswith("relative_position_bias_table"):
             parameter.normal_(std=2.0)
         elif parameter.ndim == 1:
             parameter.add_(torch.randn_like(parameter) * 0.3)
-        else:
+        elif name.endswith("qkv.weight"):
             parameter.mul_(2)
+        elif name == "head.weight":
+            parameter.mul_(4)
     return module
 
 
