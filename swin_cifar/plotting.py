@@ -426,7 +426,7 @@ def plot_lines(x, lines, xlabel, ylabel, guides=None):
     for label, (value, slope) in (guides or {}).items():
         line = [value * (t / x[-1]) ** slope for t in x]
         ax.plot(x, line, color="#444444", linestyle=":", linewidth=1.5)
-        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=(6, -12), textcoords="offset points")
+        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=(-52, 9), textcoords="offset points")
     ax.set(xscale="log", yscale="log")
     ax.set_xlabel(xlabel, fontsize=13)
     ax.set_ylabel(ylabel, fontsize=13)
