@@ -45,7 +45,8 @@ def describe_device(device):
     """'NVIDIA H200' or 'CPU, 2 threads'."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type.upper()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device.type.upper()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def versions():

@@ -1,0 +1,123 @@
+"""What is each part of a recipe worth? The same model is trained again with one part changed.
+
+    python -m swin_cifar.studies recipe --seeds 3
+
+Every run leaves its history in `checkpoints/studies/<study>/`; one that is there is not run again.
+"""
+
+import argparse
+import statistics
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from swin_cifar.checkpoint import History
+from swin_cifar.config import train_config
+from swin_cifar.data import load_cifar10
+from swin_cifar.model import create_model
+from swin_cifar.training import evaluate, fit
+
+FOLDER = Path("checkpoints/studies")
+REFERENCE = "as it is"
+STUDIES = {  # study: {variant: changes to the preset's TrainConfig}
+    "recipe": {
+        REFERENCE: {},
+        "no random crop": {"crop_padding": 0},
+        "no mirroring": {"flip": False},
+        "no label smoothing": {"label_smoothing": 0.0},
+        "no weight decay": {"weight_decay": 0.0},
+        "no warm-up": {"warmup_epochs": 0.0},
+        "constant learning rate": {"min_learning_rate": 1.999e-3},
+        "half the learning rate": {"learning_rate": 1e-3},
+        "twice the learning rate": {"learning_rate": 4e-3},
+        "no gradient clipping": {"max_grad_norm": 0.0},
+        "with mixup": {"mixup_prob": 0.3},
+        "with CutMix": {"cutmix_prob": 0.5},
+        "with averaged weights": {"ema_decay": 0.999},
+    },
+}
+
+
+def run_study(study, preset="nano", seeds=(0,), data_root="data", folder=FOLDER, **recipe):
+    """Train every variant of a study with every seed; a run whose history is there is left out.
+
+    `recipe`: changes for all of its runs, fewer epochs for example. Raises ValueError for a
+    study that does not exist, and what `load_cifar10` and `fit` raise.
+    """
+    if study not in STUDIES:
+        raise ValueError(f"unknown study {study!r}; there are: {', '.join(STUDIES)}")
+    train, test = load_cifar10(data_root)
+    train, validation = train.split(5000)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for seed in seeds:
+        for variant, changes in STUDIES[study].items():
+            path = _path(folder, study, variant, seed)
+            if path.exists():
+                continue
+            config = train_config(preset, **{"seed": seed, **recipe, **changes})
+            torch.manual_seed(seed)
+            model = create_model(preset).to(device)
+            history = fit(model, train, validation, config, progress=False)
+            history.results["test"] = asdict(evaluate(model, test))
+            history.results["seconds"] = sum(record["seconds"] for record in history.epochs)
+            history.save(path)
+            print(f"{variant}, seed {seed}: {history.results['test']['accuracy']:.2%}", flush=True)
+
+
+def load_study(study, folder=FOLDER):
+    """-> {variant: its histories, one per seed}, for the variants that have been run."""
+    runs = {}
+    for variant in STUDIES[study]:
+        paths = sorted(Path(folder, study).glob(_path(folder, study, variant, "*").name))
+        if paths:
+            runs[variant] = [History.load(path) for path in paths]
+    return runs
+
+
+def differences(runs, part="validation"):
+    """{variant: [gain over the reference in percentage points, seed by seed]}, equal seeds compared.
+
+    `part`: "validation", which may guide decisions, or "test".
+    """
+    reference = {h.recipe["seed"]: _accuracy(h, part) for h in runs[REFERENCE]}
+    return {
+        variant: [
+            100 * (_accuracy(h, part) - reference[h.recipe["seed"]])
+            for h in histories
+            if h.recipe["seed"] in reference
+        ]
+        for variant, histories in runs.items()
+        if variant != REFERENCE
+    }
+
+
+def mean_and_deviation(values):
+    """-> mean, and the standard deviation of a sample, which is None for a single value."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _accuracy(history, part):
+    if part == "test":
+        return history.results["test"]["accuracy"]
+    return history.epochs[-1][f"{part}_accuracy"]
+
+
+def _path(folder, study, variant, seed):
+    return Path(folder, study, f"{variant.replace(' ', '-').lower()}_{seed}.json")
+
+
+def main():
+    p = argparse.ArgumentParser(prog="python -m swin_cifar.studies", description=__doc__.splitlines()[0])
+    p.add_argument("study", choices=STUDIES)
+    p.add_argument("--preset", default="nano", help="the model (default: nano)")
+    p.add_argument("--seeds", type=int, default=1, help="runs of each variant (default: 1)")
+    p.add_argument("--epochs", type=int, help="passes over the training pictures (default: the preset's)")
+    p.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
+    args = p.parse_args()
+    recipe = {"epochs": args.epochs} if args.epochs else {}
+    run_study(args.study, args.preset, range(args.seeds), args.data_root, **recipe)
+
+
+if __name__ == "__main__":
+    main()
