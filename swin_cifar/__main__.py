@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from swin_cifar import bench
-from swin_cifar.checkpoint import describe_device, load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import describe_device, free_path, load_checkpoint, save_checkpoint
 from swin_cifar.config import MODELS, TrainConfig, model_config, train_config
 from swin_cifar.data import load_data
 from swin_cifar.model import SwinTransformer
@@ -75,7 +75,7 @@ def train(args):
         torch.manual_seed(config.seed)
         shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
         model = SwinTransformer(model_config(preset, **shape))
-        path = Path(args.out) if args.out else _free_name(RUNS / f"{preset}_{training.name}.pt")
+        path = Path(args.out) if args.out else free_path(RUNS / f"{preset}_{training.name}.pt")
         if path.exists():
             raise UsageError(f"{path} exists already: choose another --out")
     validation = None
@@ -189,12 +189,6 @@ def _checked(function, *args, **kwargs):
         return function(*args, **kwargs)
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _free_name(path):
-    """`path`, or with -2, -3, ... so that no earlier run is overwritten."""
-    names = [path, *(path.with_stem(f"{path.stem}-{i}") for i in range(2, 10_000))]
-    return next(p for p in names if not p.exists())
 
 
 def _newest():

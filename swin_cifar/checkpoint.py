@@ -92,6 +92,13 @@ def save_checkpoint(path, model, data, history=None, training=None):
         history.save(path.with_suffix(".json"))
 
 
+def free_path(path):
+    """`path`, or with -2, -3, ... in its name, so that no earlier run is overwritten."""
+    path = Path(path)
+    names = [path, *(path.with_stem(f"{path.stem}-{i}") for i in range(2, 10_000))]
+    return next(p for p in names if not p.exists())
+
+
 def check_writable(path):
     """Raise, before hours of training, what `save_checkpoint` would raise after them."""
     path = Path(path)

@@ -194,13 +194,13 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     fork_rng = torch.random.fork_rng([device] if on_gpu else [])  # the caller's stays as it was
     with bar, fork_rng, _interrupt_between_steps() as interrupted:
         for epoch in range(step // steps_per_epoch, config.epochs):
-            order = _epoch_order(len(train), config.seed, epoch).to(device)
+            order = epoch_order(len(train), config.seed, epoch).to(device)
             unread, clock = [], time.monotonic()
             for batch in range(step % steps_per_epoch, steps_per_epoch):
                 indices = order[batch * config.batch_size : (batch + 1) * config.batch_size]
                 # Each step draws from a seed of its own, so that a run can go on from any step.
-                generator.manual_seed(_seed(config.seed, "augmentation", step))
-                torch.manual_seed(_seed(config.seed, "DropPath", step))
+                generator.manual_seed(seed_for(config.seed, "augmentation", step))
+                torch.manual_seed(seed_for(config.seed, "DropPath", step))
                 images, targets = training_batch(train, indices, config, generator)
                 lr = learning_rate(step, total_steps, config)
                 unread.append(training_step(forward, optimizer, images, targets, lr, config, amp))
@@ -280,13 +280,13 @@ def training_step(forward, optimizer, images, targets, lr, config, amp=False):
 _EMPTY = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # sums over the steps of an epoch
 
 
-def _epoch_order(n, seed, epoch):
+def epoch_order(n, seed, epoch):
     """(n,) the order of the pictures in one epoch, which depends on seed and epoch alone."""
-    generator = torch.Generator().manual_seed(_seed(seed, "order", epoch))
+    generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
     return torch.randperm(n, generator=generator)
 
 
-def _seed(seed, purpose, count):
+def seed_for(seed, purpose, count):
     """A seed of its own for each use, so that no two of them draw the same numbers."""
     return zlib.crc32(f"{purpose} {seed} {count}".encode())
 
