@@ -98,7 +98,6 @@ def train(args):
         raise
     metrics = evaluate(model, test)
     history.results["test"] = asdict(metrics)
-    history.results["seconds"] = sum(record["seconds"] for record in history.epochs)
     save_checkpoint(path, model, training, history)
     curves = path.with_suffix(".png")
     plot_history(history).savefig(curves, dpi=120)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
@@ -66,7 +67,9 @@ def bench_models(config, device, batch_size, repeats, compiled, report):
     models = {name: model.to(device) for name, model in _models(config).items()}
     images = torch.randn(batch_size, 3, config.image_size, config.image_size, device=device)
     labels = torch.randint(config.num_classes, (batch_size,), device=device)
-    result = {"batch_size": batch_size}
+    ceiling = arithmetic_ceiling(device, repeats)
+    result = {"batch_size": batch_size, "flops_per_image": {}, "flops_per_second": ceiling}
+    report(f"\narithmetic ceiling, measured with one large product: {ceiling / 1e12:,.2f} TFLOP/s")
     for kind in ("eager", "compiled") if compiled else ("eager",):
         if kind == "compiled":
             models = {name: torch.compile(model) for name, model in models.items()}
@@ -75,17 +78,41 @@ def bench_models(config, device, batch_size, repeats, compiled, report):
                 name: _pass(model, images, labels, backward=mode != "forward")
                 for name, model in models.items()
             }
+            if kind == "eager":
+                result["flops_per_image"][mode] = _flops(functions["swin_cifar"]) / batch_size
+            floor = result["flops_per_image"][mode] * batch_size / ceiling  # seconds
             try:
                 measured = measure(functions, repeats, device)
             except Exception as error:  # no compiler on this machine, for one
                 report(f"{kind} {mode}: not measured: {str(error).splitlines()[0]}")
                 continue
             result[f"{kind} {mode}"] = measured
-            report(f"\n{kind} {mode}, batches of {batch_size}{'':12}images/s      time, ours = 1")
+            report(
+                f"\n{kind} {mode}, batches of {batch_size}{'':12}images/s      time, ours = 1   of ceiling"
+            )
             for name, t in measured.items():
                 speed = "{:,.0f} [{:,.0f} to {:,.0f}]".format(*(batch_size / t[q] for q in _ORDER))
-                report(f"  {name:12} {speed:>36} {t['median'] / measured['swin_cifar']['median']:12.2f}")
+                ratio = t["median"] / measured["swin_cifar"]["median"]
+                report(f"  {name:12} {speed:>36} {ratio:12.2f} {floor / t['median']:17.0%}")
     return result
+
+
+def arithmetic_ceiling(device, repeats, size=None):
+    """Floating-point operations a second of one large product: bf16 on CUDA, else float32."""
+    size = size or (8192 if device.type == "cuda" else 1536)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    layer = FastLinear(size, size).to(device, dtype)
+    x = torch.randn(size, size, device=device, dtype=dtype)
+    with torch.inference_mode():
+        seconds = measure({"product": lambda: layer(x)}, repeats, device)["product"]["q1"]
+    return 2 * size**3 / seconds
+
+
+def _flops(function):
+    """Floating-point operations of one call, a multiply-add counted as two."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
 
 
 _ORDER = ("median", "q3", "q1")  # a long time is a low speed

@@ -1,5 +1,6 @@
 """What a training leaves behind: its history as JSON, its weights as a checkpoint."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -13,6 +14,8 @@ import torchvision
 
 from swin_cifar.config import SwinConfig
 from swin_cifar.model import SwinTransformer
+
+SUMS = "SHA256SUMS"  # beside the checkpoints that ship
 
 
 class CheckpointError(RuntimeError):
@@ -115,12 +118,19 @@ def check_writable(path):
 def load_checkpoint(path, device="cpu", dataset=None):
     """-> `Checkpoint`. Only tensors and plain values are read: no code in the file ever runs.
 
-    Raises FileNotFoundError, or CheckpointError for a file that is damaged, holds code, is
-    none of ours, does not fit its own architecture, or (with `dataset`) was trained on other data.
+    A file that `SHA256SUMS` beside it lists must have that SHA-256. Raises FileNotFoundError,
+    or CheckpointError for a file that is damaged, holds code, is none of ours, does not fit
+    its own architecture, or (with `dataset`) was trained on other data.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    published = read_sums(path.with_name(SUMS)).get(path.name)
+    if published not in (None, sha256(path)):
+        raise CheckpointError(
+            f"{path} is not the file that was published: its SHA-256 is not the one in {SUMS}. "
+            f"Get it again with `git checkout -- {path}`, or give a model of your own another name"
+        )
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
@@ -149,6 +159,18 @@ def load_checkpoint(path, device="cpu", dataset=None):
     if dataset and trained_on != dataset:
         raise CheckpointError(f"{path} was trained on {trained_on}, not on {dataset}")
     return checkpoint
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def read_sums(path):
+    """{file name: SHA-256} from a file as `sha256sum` writes it; empty where there is none."""
+    if not path.exists():
+        return {}
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {name: digest for digest, name in lines}
 
 
 _FORMAT = "swin_cifar 1"

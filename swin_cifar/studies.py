@@ -2,7 +2,7 @@
 
     python -m swin_cifar.studies recipe --seeds 3
 
-Every run leaves its history in `checkpoints/studies/<study>/`; one that is there is not run again.
+Every run leaves its history in `checkpoints/studies/<study>_<preset>/`; one that is there is not run again.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from swin_cifar.training import evaluate, fit
 FOLDER = Path("checkpoints/studies")
 REFERENCE = "as it is"
 STUDIES = {  # study: {variant: changes to the preset's TrainConfig}
+    "preset": {REFERENCE: {}},
     "recipe": {
         REFERENCE: {},
         "no random crop": {"crop_padding": 0},
@@ -52,7 +53,7 @@ def run_study(study, preset="nano", seeds=(0,), data_root="data", folder=FOLDER,
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for seed in seeds:
         for variant, changes in STUDIES[study].items():
-            path = _path(folder, study, variant, seed)
+            path = _path(folder, study, preset, variant, seed)
             if path.exists():
                 continue
             config = train_config(preset, **{"seed": seed, **recipe, **changes})
@@ -60,16 +61,16 @@ def run_study(study, preset="nano", seeds=(0,), data_root="data", folder=FOLDER,
             model = create_model(preset).to(device)
             history = fit(model, train, validation, config, progress=False)
             history.results["test"] = asdict(evaluate(model, test))
-            history.results["seconds"] = sum(record["seconds"] for record in history.epochs)
             history.save(path)
             print(f"{variant}, seed {seed}: {history.results['test']['accuracy']:.2%}", flush=True)
 
 
-def load_study(study, folder=FOLDER):
+def load_study(study, preset="nano", folder=FOLDER):
     """-> {variant: its histories, one per seed}, for the variants that have been run."""
     runs = {}
     for variant in STUDIES[study]:
-        paths = sorted(Path(folder, study).glob(_path(folder, study, variant, "*").name))
+        pattern = _path(folder, study, preset, variant, "*")
+        paths = sorted(pattern.parent.glob(pattern.name))
         if paths:
             runs[variant] = [History.load(path) for path in paths]
     return runs
@@ -103,8 +104,8 @@ def _accuracy(history, part):
     return history.epochs[-1][f"{part}_accuracy"]
 
 
-def _path(folder, study, variant, seed):
-    return Path(folder, study, f"{variant.replace(' ', '-').lower()}_{seed}.json")
+def _path(folder, study, preset, variant, seed):
+    return Path(folder, f"{study}_{preset}", f"{variant.replace(' ', '-').lower()}_{seed}.json")
 
 
 def main():

@@ -241,6 +241,7 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                 metrics = evaluate(ema_model, validation, amp=amp)
                 record |= {"validation_loss": metrics.loss, "validation_accuracy": metrics.accuracy}
             history.epochs.append(record)
+            history.results["seconds"] = sum(r["seconds"] for r in history.epochs)
             sums = _EMPTY
             if progress:
                 bar.write(_describe(record, config.epochs), file=sys.stdout)

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from swin_cifar.bench import _models, measure
+from swin_cifar.bench import _flops, _models, _pass, arithmetic_ceiling, measure
 from swin_cifar.config import model_config
 
 CPU = torch.device("cpu")
@@ -31,3 +31,21 @@ def test_functions_take_turns_and_medians_are_taken():
 def test_a_pause_is_measured_in_seconds():
     times = measure({"pause": lambda: time.sleep(0.02)}, 3, CPU)
     assert times["pause"]["median"] == pytest.approx(0.02, rel=0.5)
+
+
+def test_operations_are_counted_as_two_per_multiply_add():
+    model, images = _models(model_config("nano"))["swin_cifar"], torch.randn(2, 3, 32, 32)
+    labels = torch.tensor([1, 2])
+    forward, both = (_flops(_pass(model, images, labels, backward)) for backward in (False, True))
+    qkv_proj_mlp = 2 * 64 * 12 * 48**2 + 2 * 16 * 12 * 96**2  # multiply-adds of both stages' linear maps
+    attention = 2 * 2 * 64 * 16 * 48 + 2 * 2 * 16 * 16 * 96
+    other = 64 * 48 * 48 + 16 * 192 * 96 + 960  # patch embedding, merging, head
+    assert forward == 2 * 2 * (qkv_proj_mlp + attention + other)
+    assert 2.9 * forward < both < 3 * forward  # no gradient is needed for the pictures
+
+
+def test_the_ceiling_is_what_a_product_reaches():
+    ceiling = arithmetic_ceiling(CPU, 3, size=256)
+    start = time.perf_counter()
+    torch.randn(256, 256) @ torch.randn(256, 256)
+    assert 1e8 < ceiling < 1e14 and ceiling > 2 * 256**3 / (time.perf_counter() - start) / 100

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
-from swin_cifar.checkpoint import CheckpointError, History, load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import CheckpointError, History, load_checkpoint, save_checkpoint, sha256
 from swin_cifar.config import SwinConfig
 from swin_cifar.data import load_shapes10
 from swin_cifar.model import SwinTransformer
@@ -312,3 +312,14 @@ def test_a_flipped_byte_in_the_weights_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         load_checkpoint(path)
+
+
+def test_a_published_file_that_was_changed_is_refused(path):
+    sums = path.with_name("SHA256SUMS")
+    sums.write_text(f"{sha256(path)}  {path.name}\n")
+    assert load_checkpoint(path).history == HISTORY
+    save_checkpoint(path, model_of(1), DATASET)  # a good file, but not the published one
+    with pytest.raises(CheckpointError, match="git checkout"):
+        load_checkpoint(path)
+    sums.write_text(f"{sha256(path)}  another.pt\n")
+    load_checkpoint(path)

@@ -1,0 +1,168 @@
+"""Publish a trained model, and write every table of results from the histories.
+
+    python checkpoints/release.py checkpoints/runs/base_cifar10.pt   # publish as checkpoints/base_cifar10.pt
+    python checkpoints/release.py                                    # only write the tables again
+
+Published: the weights in half precision, the history as JSON, the curves, the SHA-256. The
+tables stand between `<!-- NAME -->` and `<!-- end -->` in README.md and checkpoints/README.md.
+"""
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from swin_cifar import (
+    SwinConfig,
+    SwinTransformer,
+    evaluate,
+    load_checkpoint,
+    load_data,
+    save_checkpoint,
+    train_config,
+)
+from swin_cifar.checkpoint import SUMS, History, sha256
+from swin_cifar.plotting import plot_history
+from swin_cifar.studies import REFERENCE, differences, load_study, mean_and_deviation
+
+FOLDER = Path(__file__).parent
+TOLERANCE = 0.001  # that half precision may cost, as a share of the test pictures
+
+
+def publish(run, data_root="data"):
+    """Copy the run at `run` into `checkpoints/`. Raises ValueError if half precision costs accuracy."""
+    checkpoint = load_checkpoint(run)
+    history = checkpoint.history
+    path = FOLDER / re.sub(r"-\d+\.pt$", ".pt", Path(run).name)  # runs of one name are numbered
+    half = checkpoint.model.half()
+    rounded = SwinTransformer(half.config)
+    rounded.load_state_dict({name: tensor.float() for name, tensor in half.state_dict().items()})
+    _, test = load_data(history.dataset, data_root)
+    accuracy = evaluate(rounded, test).accuracy
+    if abs(accuracy - history.results["test"]["accuracy"]) > TOLERANCE:
+        raise ValueError(f"in half precision {run} has {accuracy:.2%}, not {history.results['test']}")
+    save_checkpoint(path, half, checkpoint.dataset, history)
+    plot_history(history).savefig(path.with_suffix(".png"), dpi=100)
+    shipped = sorted(FOLDER.glob("*.pt"))
+    (FOLDER / SUMS).write_text("".join(f"{sha256(p)}  {p.name}\n" for p in shipped))
+
+
+# --- tables -----------------------------------------------------------------------------
+
+
+def results_table():
+    """One row per published model and per preset trained with several seeds."""
+    rows = [["model", "parameters", "passes", "time", "device", "seeds", "validation", "test accuracy"]]
+    rows += [_row(f"`{path.stem}`", [History.load(path)]) for path in sorted(FOLDER.glob("*.json"))]
+    for folder in sorted(FOLDER.glob("studies/preset_*")):
+        preset = folder.name.removeprefix("preset_")
+        runs = load_study("preset", preset, FOLDER / "studies")[REFERENCE]
+        rows.append(_row(f"preset `{preset}` as it is", runs))
+    return _table(rows)
+
+
+def _row(name, histories):
+    first = histories[0]
+    seconds = mean_and_deviation([h.results["seconds"] for h in histories])[0]
+    validation = [100 * h.epochs[-1]["validation_accuracy"] for h in histories]
+    test = [100 * h.results["test"]["accuracy"] for h in histories]
+    run = [_parameters(first), len(first.epochs), _duration(seconds), first.device, len(histories)]
+    return [name, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
+
+
+def study_table(study, preset="nano"):
+    """What each change is worth: gain in accuracy over the preset's recipe, in percentage points."""
+    runs = load_study(study, preset, FOLDER / "studies")
+    rows = [["change", "seeds", "validation", "test"]]
+    gains = {part: differences(runs, part) for part in ("validation", "test")}
+    worth = {variant: mean_and_deviation(values)[0] for variant, values in gains["validation"].items()}
+    for variant in sorted(worth, key=worth.get):
+        values = [gains[part][variant] for part in ("validation", "test")]
+        rows.append([variant, str(len(values[0])), *(_gain(v) for v in values)])
+    return _table(rows)
+
+
+def card(path):
+    """The model card of a published checkpoint."""
+    history = History.load(path.with_suffix(".json"))
+    config = SwinConfig(**history.model)
+    preset, patch = path.stem.split("_")[0], config.patch_size
+    depths = " and ".join(map(str, config.depths))
+    speed = len(history.epochs) * history.train_size / history.results["seconds"]
+    facts = {
+        "model": f"preset `{preset}`: {_parameters(history)} parameters, patches of {patch} x {patch} "
+        f"pixels, {len(config.depths)} stages of {depths} blocks",
+        "data": f"{history.dataset}: {history.train_size:,} pictures to train, "
+        f"{history.validation_size:,} held out to validate",
+        "made by": f"`{command(preset, history.recipe)}`",
+        "on": f"{history.device}: {_duration(history.results['seconds'])}, {speed:,.0f} pictures a second; "
+        f"torch {history.versions['torch']}",
+        "accuracy": f"validation {history.epochs[-1]['validation_accuracy']:.2%}, "
+        f"test **{history.results['test']['accuracy']:.2%}** (measured once, at the end)",
+        "files": f"`{path.name}` (weights in 16 bits, {path.stat().st_size / 1e6:.1f} MB), `.json` (history, "
+        "epoch by epoch), `.png` (curves)",
+    }
+    rows = [["", ""], *([name, text] for name, text in facts.items())]
+    return f"## {path.stem}\n\n{_table(rows)}\n\n![Curves of this run]({path.stem}.png)"
+
+
+def command(preset, recipe):
+    """The command line that trains `preset` with `recipe`."""
+    usual = asdict(train_config(preset))
+    changes = {field: value for field, value in recipe.items() if value != usual[field]}
+    options = "".join(f" --set {field}={json.dumps(value)}" for field, value in changes.items())
+    return f"python -m swin_cifar train --preset {preset}{options}"
+
+
+def _parameters(history):
+    model = SwinTransformer(SwinConfig(**history.model))
+    return f"{sum(p.numel() for p in model.parameters()):,}"
+
+
+def _duration(seconds):
+    return f"{seconds:,.0f} s" if seconds < 600 else f"{seconds / 60:,.0f} min"
+
+
+def _percent(values):
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.2f}%" if deviation is None else f"{mean:.2f} ± {deviation:.2f}%"
+
+
+def _gain(values):
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:+.2f}" if deviation is None else f"{mean:+.2f} ± {deviation:.2f}"
+
+
+def _table(rows):
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+# --- into the pages ---------------------------------------------------------------------
+
+
+def pages():
+    """{path: its text with every table written anew}."""
+    shipped = "\n\n".join(card(path) for path in sorted(FOLDER.glob("*.pt")))
+    parts = {
+        FOLDER.parent / "README.md": {"results": results_table()},
+        FOLDER / "README.md": {"cards": shipped, "recipe": study_table("recipe")},
+    }
+    return {path: _filled(path.read_text(), texts) for path, texts in parts.items()}
+
+
+def _filled(page, texts):
+    for name, text in texts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        page, count = re.subn(pattern, lambda m, text=text: f"{m[1]}{text}\n{m[2]}", page, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"there are {count} places marked <!-- {name} -->, not one")
+    return page
+
+
+if __name__ == "__main__":
+    for run in sys.argv[1:]:
+        publish(run)
+    for path, text in pages().items():
+        path.write_text(text)
