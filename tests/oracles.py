@@ -51,20 +51,34 @@ def attention_in_true_windows(attn, x, shift):
 
 def attend(attn, tokens, places):
     """Self-attention among a few tokens at known places, query by query, head by head."""
-    M, heads, C = attn.window_size, attn.num_heads, attn.qkv.in_features
-    d = C // heads
-    weight, bias = attn.qkv.weight.double(), attn.qkv.bias.double()
-    q, k, v = zip(*((weight @ t.double() + bias).view(3, heads, d) for t in tokens))
-    table = attn.relative_position_bias_table.double()
+    _, _, v = _project(attn, tokens)
+    weights = attention_weights(attn, tokens, places)
     results = []
+    for of_query in weights:
+        per_head = [sum(w * v[j][h] for j, w in enumerate(of_head)) for h, of_head in enumerate(of_query)]
+        results.append(attn.proj.weight.double() @ torch.cat(per_head) + attn.proj.bias.double())
+    return results
+
+
+def attention_weights(attn, tokens, places):
+    """-> per query and head, the weight of every token."""
+    M, heads = attn.window_size, attn.num_heads
+    d = attn.qkv.in_features // heads
+    q, k, _ = _project(attn, tokens)
+    table = attn.relative_position_bias_table.double()
+    weights = []
     for i, (yi, xi) in enumerate(places):
-        per_head = []
+        weights.append([])
         for h in range(heads):
             scores = []
             for j, (yj, xj) in enumerate(places):
                 row = (yi - yj + M - 1) * (2 * M - 1) + (xi - xj + M - 1)
                 scores.append(q[i][h] @ k[j][h] / d**0.5 + table[row, h])
-            weights = torch.stack(scores).softmax(0)
-            per_head.append(sum(w * v[j][h] for j, w in enumerate(weights)))
-        results.append(attn.proj.weight.double() @ torch.cat(per_head) + attn.proj.bias.double())
-    return results
+            weights[i].append(torch.stack(scores).softmax(0))
+    return weights
+
+
+def _project(attn, tokens):
+    """-> queries, keys, values: one (heads, d) each per token."""
+    weight, bias = attn.qkv.weight.double(), attn.qkv.bias.double()
+    return zip(*((weight @ t.double() + bias).view(3, attn.num_heads, -1) for t in tokens))

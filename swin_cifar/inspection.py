@@ -1,0 +1,155 @@
+"""What a model looks at: attention on the map it belongs to, influence, reach, class maps, features."""
+
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+
+from swin_cifar.data import normalize
+from swin_cifar.windows import shift_per_axis
+
+
+def attention_maps(model, images):
+    """(B, 3, h, w) normalised -> one tensor per block, in order: (B, heads, H, W, H, W).
+
+    Entry [b, head, y, x] is the map of what the query token at (y, x) attends to: it adds up to
+    1 and is zero outside the window of that token. Shift and padding are undone, so that both
+    positions are those of the token map. Memory grows with (H·W)²: meant for small pictures.
+    """
+    maps = []
+    with _evaluating(model), torch.no_grad():
+        for block, x, _ in _walk(model, images):
+            maps.append(_attention_map(block, x))
+    return maps
+
+
+def _attention_map(block, x):
+    B, H, W, _ = x.shape
+    windows, mask = block.to_windows(block.norm1(x))
+    attn = block.attn.explicit_attention(windows, mask)[1]  # (B, nW, heads, N, N)
+    # Number the tokens and let the numbers take the tokens' way; 0 is padding.
+    numbers = torch.arange(1, H * W + 1, device=x.device).view(1, H, W, 1)
+    numbers = block.to_windows(numbers)[0][0, :, :, 0]  # (nW, N)
+    full = attn.new_zeros(B, attn.shape[2], H * W + 1, H * W + 1)
+    full[:, :, numbers[:, :, None], numbers[:, None, :]] = attn.transpose(1, 2)
+    return full[:, :, 1:, 1:].unflatten(3, (H, W)).unflatten(2, (H, W))
+
+
+def influence(model, image, row, col):
+    """(3, h, w) normalised -> one (h, w) map per block: how much each pixel moves one token.
+
+    The token is the one at (row, col) of the last map, and in earlier, larger maps the one in
+    the middle of the area that becomes it. Measured as the size of the gradient of a random
+    mix of the token's channels: exactly zero where a pixel cannot reach the token.
+    """
+    generator = torch.Generator().manual_seed(0)
+    image = image[None].requires_grad_()
+    influences = []
+    with _evaluating(model), torch.enable_grad():
+        outputs = [out for _, _, out in _walk(model, image)]
+        for x, (y, z) in zip(outputs, _places(outputs, row, col)):
+            mix = torch.randn(x.shape[3], generator=generator).to(x.device)
+            (gradient,) = torch.autograd.grad(x[0, y, z] @ mix, image, retain_graph=True)
+            influences.append(gradient[0].abs().sum(0))
+    return influences
+
+
+def reach(model, h, w, row, col):
+    """-> one bool (h, w) map per block: the pixels of an h x w picture that can reach a token.
+
+    By counting alone, without weights: a token reaches what shares its true window. Which
+    token is as for `influence`.
+    """
+    P = model.config.patch_size
+    H, W = -(-h // P), -(-w // P)
+    rows, cols = (torch.arange(n) // P for n in (h, w))
+    cells = F.one_hot(rows, H).bool(), F.one_hot(cols, W).bool()
+    sees = torch.einsum("hy,wx->yxhw", *cells)  # (H, W, h, w): a token sees its patch
+    maps = []
+    for i, stage in enumerate(model.stages):
+        if i:
+            sees = F.pad(sees, (0, 0, 0, 0, 0, sees.shape[1] % 2, 0, sees.shape[0] % 2))
+            sees = sees[0::2, 0::2] | sees[1::2, 0::2] | sees[0::2, 1::2] | sees[1::2, 1::2]
+        H, W = sees.shape[:2]
+        for block in stage.blocks:
+            M, shifts = block.window_size, shift_per_axis(H, W, block.window_size, block.shift_size)
+            # Windows start `shift` tokens in; what lies before the first start is a window, too.
+            window = [(torch.arange(n) - s).div(M, rounding_mode="floor") for n, s in zip((H, W), shifts)]
+            same_row, same_col = (t[:, None] == t for t in window)
+            shared = torch.einsum("yu,xv->yxuv", same_row.float(), same_col.float())
+            sees = torch.einsum("yxuv,uvhw->yxhw", shared, sees.float()) > 0
+            maps.append(sees)
+    return [seen[y, x] for seen, (y, x) in zip(maps, _places([m[None] for m in maps], row, col))]
+
+
+def class_map(model, images, labels):
+    """(B, 3, h, w) normalised, (B,) -> (B, H, W): what each token of the last map says for a class.
+
+    The mean over the map plus the head's bias *is* the logit, since the head is linear:
+    a class activation map. (Zhou et al. 2016, "Learning deep features for discriminative
+    localization".)
+    """
+    with _evaluating(model), torch.no_grad():
+        x = model.norm(model.forward_features(images)[-1])
+        return torch.einsum("bhwc,bc->bhw", x, model.head.weight[labels])
+
+
+def grad_cam(model, images, labels, stage):
+    """(B, 3, h, w) normalised, (B,) -> (B, H, W): Grad-CAM on the map after a stage, counted from 0.
+
+    Channels weighted by the mean gradient of the class's logit, negative sums cut to 0.
+    (Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.)
+    """
+    with _evaluating(model), torch.enable_grad():
+        x = model.patch_embed(images)
+        for i, layer in enumerate(model.stages):
+            x = layer(x)
+            if i == stage:
+                x = chosen = x.detach().requires_grad_()
+        logits = model.head(model.norm(x).mean(dim=(1, 2)))
+        (gradient,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), chosen)
+    weights = gradient.mean(dim=(1, 2), keepdim=True)
+    return (weights * chosen.detach()).sum(3).clamp(min=0)
+
+
+def features(model, data, batch_size=500):
+    """-> (n, C): the mean token of the last, normalised map, for every picture of an `ImageSet`."""
+    device = next(model.parameters()).device
+    parts = []
+    with _evaluating(model), torch.no_grad():
+        for images in data.images.split(batch_size):
+            images = normalize(images.to(device), data.mean, data.std)
+            parts.append(model.norm(model.forward_features(images)[-1]).mean(dim=(1, 2)))
+    return torch.cat(parts)
+
+
+def _walk(model, images):
+    """Each block with the map that enters it and the map that leaves it."""
+    x = model.patch_embed(images)
+    for stage in model.stages:
+        x = stage.downsample(x)
+        for block in stage.blocks:
+            out = block(x)
+            yield block, x, out
+            x = out
+
+
+def _places(maps, row, col):
+    """The token of each (1, H, W, ...) map that stands for (row, col) of the last one."""
+    H, W = maps[-1].shape[1:3]
+    if not (0 <= row < H and 0 <= col < W):
+        raise ValueError(f"there is no token ({row}, {col}) in the last map of {H} x {W} tokens")
+    for x in maps:
+        yield tuple(
+            min(n - 1, (2 * i + 1) * n // (2 * m)) for i, n, m in zip((row, col), x.shape[1:3], (H, W))
+        )
+
+
+@contextmanager
+def _evaluating(model):
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -1,0 +1,114 @@
+"""Attention maps against loops over true windows, influence against counting, class maps against logits."""
+
+from itertools import product
+
+import pytest
+import torch
+from oracles import attention_weights, enlarge_weights, true_windows
+
+from swin_cifar import load_shapes10, normalize
+from swin_cifar.config import SwinConfig
+from swin_cifar.inspection import attention_maps, class_map, features, grad_cam, influence, reach
+from swin_cifar.model import SwinTransformer
+from swin_cifar.training import predict_logits
+
+CONFIG = SwinConfig(patch_size=2, embed_dim=12, depths=(2, 2), num_heads=(2, 3), window_size=4)
+SIZES = [(20, 12), (16, 16), (11, 26)]  # pixels: maps that windows divide, pad, and cover along one axis
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return enlarge_weights(SwinTransformer(CONFIG)).train()
+
+
+def brute_force(block, x):
+    """(1, H, W, C) -> (heads, H, W, H, W), every weight computed from two tokens and their places."""
+    _, H, W, _ = x.shape
+    attn, shift = block.attn, block.shift_size
+    x = block.norm1(x)
+    full = torch.zeros(attn.num_heads, H, W, H, W, dtype=torch.float64)
+    for rows, cols in product(true_windows(H, 4, shift), true_windows(W, 4, shift)):
+        places = list(product(range(*rows), range(*cols)))
+        weights = attention_weights(attn, [x[0, y, z] for y, z in places], places)
+        for (y, z), of_query in zip(places, weights):
+            for head, of_head in enumerate(of_query):
+                for (u, v), weight in zip(places, of_head):
+                    full[head, y, z, u, v] = weight
+    return full
+
+
+@pytest.mark.parametrize("size", SIZES)
+@torch.no_grad()
+def test_attention_maps_are_the_weights_in_the_true_windows(model, size):
+    images = torch.randn(2, 3, *size)
+    maps = attention_maps(model, images)
+    assert len(maps) == 4 and model.training
+    x, found = model.patch_embed(images[1:]), iter(maps)
+    for stage in model.stages:
+        x = stage.downsample(x)
+        for block in stage.blocks:
+            attention = next(found)
+            assert attention.shape == (2, block.attn.num_heads, *x.shape[1:3], *x.shape[1:3])
+            assert (attention[1] - brute_force(block, x)).abs().max() <= 1e-6
+            assert (attention.sum((4, 5)) - 1).abs().max() < 1e-5
+            x = block(x)
+
+
+def test_the_weights_are_large_enough_to_show_a_missing_shift(model):
+    images = torch.randn(1, 3, 16, 16)
+    right = attention_maps(model, images)[1]
+    model.stages[0].blocks[1].shift_size = 0
+    assert (attention_maps(model, images)[1] - right).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_pixel_has_influence_exactly_where_it_can_reach(model, size):
+    H, W = model.forward_features(torch.zeros(1, 3, *size))[-1].shape[1:3]
+    for row, col in {(0, 0), (H // 2, W // 2), (H - 1, W - 1)}:
+        measured = influence(model, torch.randn(3, *size), row, col)
+        counted = reach(model, *size, row, col)
+        assert len(measured) == len(counted) == 4
+        for found, expected in zip(measured, counted):
+            assert torch.equal(found > 0, expected)
+    counted = [m.sum() for m in reach(model, *size, H // 2, W // 2)]
+    assert 8 * 8 == counted[0] < counted[1] <= counted[2]  # a window of 4 x 4 patches, then its neighbours
+
+
+def test_a_place_outside_the_last_map_is_refused(model):
+    with pytest.raises(ValueError, match="4 x 4"):
+        reach(model, 16, 16, 4, 0)
+
+
+def test_the_mean_of_a_class_map_and_the_bias_are_the_logit(model):
+    images, labels = torch.randn(3, 3, 20, 12), torch.tensor([1, 9, 0])
+    with torch.no_grad():
+        logits = model.eval()(images).gather(1, labels[:, None])[:, 0]
+    found = class_map(model, images, labels)
+    assert found.shape == (3, 5, 3)
+    assert (found.mean((1, 2)) + model.head.bias[labels] - logits).abs().max() < 1e-5
+
+
+def test_grad_cam_is_the_gradient_times_the_map(model):
+    images, labels = torch.randn(2, 3, 16, 16), torch.tensor([3, 7])
+    x = model.stages[0](model.patch_embed(images)).detach()
+    found = grad_cam(model, images, labels, stage=0)
+    assert found.shape == (2, 8, 8) and (found >= 0).all() and found.max() > 0
+
+    def logit(channel_shift):  # of picture 1, with a constant added to each channel of its map
+        maps = model.stages[1](x[1:] + channel_shift)
+        return model.head(model.norm(maps).mean((1, 2)))[0, 7]
+
+    gradient = torch.autograd.functional.jacobian(logit, torch.zeros(12)) / 64
+    assert (found[1] - (x[1] @ gradient).clamp(min=0)).abs().max() < 1e-5
+    last = grad_cam(model, images, labels, stage=1)
+    assert last.shape == (2, 4, 4)
+
+
+def test_features_are_what_the_head_reads(model):
+    data, _ = load_shapes10(50, 1)
+    found = features(model, data, batch_size=16)
+    assert found.shape == (50, 24)
+    assert (model.head(found) - predict_logits(model, data)).abs().max() < 1e-4
+    images = normalize(data.images[:1], data.mean, data.std)
+    assert torch.allclose(found[0], model.norm(model.forward_features(images)[-1]).mean((0, 1, 2)), atol=1e-5)
