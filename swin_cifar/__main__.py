@@ -5,12 +5,13 @@ import json
 import os
 import sys
 import traceback
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from swin_cifar import bench
+from swin_cifar import bench, distributed
 from swin_cifar.checkpoint import describe_device, free_path, load_checkpoint, save_checkpoint
 from swin_cifar.config import MODELS, TrainConfig, model_config, train_config
 from swin_cifar.data import load_data
@@ -27,7 +28,12 @@ def main(argv=None):
     """-> exit code: 0 done, 1 it could not be done, 2 the command makes no sense."""
     args = parser().parse_args(argv)
     try:
-        return args.run(args) or 0
+        # A print to None prints nothing: of several processes, number 0 alone speaks.
+        with (
+            distributed.joined(args.device) as args.device,
+            redirect_stdout(None if distributed.rank() else sys.stdout),
+        ):
+            return args.run(args) or 0
     except KeyboardInterrupt:
         return fail("interrupted")
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -63,7 +69,8 @@ def train(args):
         config = _checked(train_config, preset, **_recipe_options(args))
         data_name, held_out = args.data or "auto", args.validation_size
         held_out = VALIDATION_SIZE if held_out is None else held_out
-    training, test = load_data(data_name, args.data_root)
+    with distributed.one_after_the_other():
+        training, test = load_data(data_name, args.data_root)
     if args.resume:
         path = Path(args.resume)
     else:
@@ -96,6 +103,8 @@ def train(args):
         if path.exists():
             print(f"stopped; to go on from what is saved: python -m swin_cifar train --resume {path}")
         raise
+    if distributed.rank() > 0:
+        return
     metrics = evaluate(model, test)
     history.results["test"] = asdict(metrics)
     save_checkpoint(path, model, training, history)

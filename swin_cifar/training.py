@@ -15,8 +15,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from swin_cifar import distributed
 from swin_cifar.checkpoint import (
     CheckpointError,
     History,
@@ -132,12 +134,18 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     the run saved there, on CPU to the very same weights as without the interruption. Raises
     TrainingDiverged where the loss is not finite, KeyboardInterrupt after Ctrl-C, and
     CheckpointError where a run cannot be saved or is not the one to continue.
+
+    Under `distributed.joined` each process takes its share of every batch, and all end with
+    the weights that one process would get; process 0 alone evaluates, prints and saves.
     """
     config = config or TrainConfig()
     if resume and checkpoint is None:
         raise ValueError("resume needs `checkpoint`, the path of the run to continue")
     if len(train) < config.batch_size:
         raise ValueError(f"{len(train)} pictures do not fill one batch of {config.batch_size}")
+    rank, processes = distributed.rank(), distributed.world_size()
+    if config.batch_size % processes:
+        raise ValueError(f"{processes} processes cannot share batches of {config.batch_size} equally")
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
     # Older GPUs only emulate bf16, which is slower than float32.
@@ -154,7 +162,7 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
         dataset=train.name,
         train_size=len(train),
         validation_size=len(validation) if validation else 0,
-        device=describe_device(device),
+        device=f"{processes} x {describe_device(device)}" if processes > 1 else describe_device(device),
         versions=versions(),
     )
     step, sums = 0, _EMPTY
@@ -170,6 +178,9 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
         optimizer.load_state_dict(saved.training["optimizer"])
         step, sums = saved.training["step"], saved.training["sums"]
 
+    progress = progress and rank == 0
+    if rank > 0:
+        checkpoint = validation = None
     if checkpoint:
         check_writable(checkpoint)
 
@@ -185,6 +196,8 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     model.train()
     compiled = config.compile and on_gpu and find_spec("triton") is not None  # Windows has no triton
     forward = torch.compile(model) if compiled else model
+    if processes > 1:
+        forward = DistributedDataParallel(forward)  # averages the gradients of all processes
     generator = torch.Generator(device)
     read_every = 20 if on_gpu else 1  # steps: reading a result makes the GPU wait
     last_save = time.monotonic()
@@ -200,8 +213,9 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                 indices = order[batch * config.batch_size : (batch + 1) * config.batch_size]
                 # Each step draws from a seed of its own, so that a run can go on from any step.
                 generator.manual_seed(seed_for(config.seed, "augmentation", step))
-                torch.manual_seed(seed_for(config.seed, "DropPath", step))
-                images, targets = training_batch(train, indices, config, generator)
+                torch.manual_seed(seed_for(config.seed, "DropPath", step * processes + rank))
+                batch_of_all = training_batch(train, indices, config, generator)
+                images, targets = map(distributed.share, batch_of_all)
                 lr = learning_rate(step, total_steps, config)
                 unread.append(training_step(forward, optimizer, images, targets, lr, config, amp))
                 step += 1
@@ -209,9 +223,11 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                     update_ema(ema_model, model, config.ema_decay, step)
 
                 epoch_ended = batch + 1 == steps_per_epoch
-                stop = bool(interrupted)
+                stop = bool(interrupted) and processes == 1  # else they must agree first
                 if epoch_ended or stop or len(unread) == read_every:
-                    losses, correct = torch.stack(unread).T.tolist()
+                    stop = distributed.anybody(bool(interrupted), device)
+                    losses, correct = distributed.add_up(torch.stack(unread)).T.tolist()
+                    losses = [loss / processes for loss in losses]
                     _check_finite(losses, step, steps_per_epoch, lr, checkpoint)
                     now = time.monotonic()
                     added = {"loss": sum(losses), "correct": sum(correct), "seconds": now - clock}
@@ -245,7 +261,7 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
             sums = _EMPTY
             if progress:
                 bar.write(_describe(record, config.epochs), file=sys.stdout)
-            stop = bool(interrupted)
+            stop = distributed.anybody(bool(interrupted), device)
             must_save = stop or step == total_steps
             if checkpoint and (must_save or time.monotonic() - last_save > SAVE_SECONDS):
                 try:
