@@ -79,7 +79,7 @@ def bench_models(config, device, batch_size, repeats, compiled, report):
                 for name, model in models.items()
             }
             if kind == "eager":
-                result["flops_per_image"][mode] = _flops(functions["swin_cifar"]) / batch_size
+                result["flops_per_image"][mode] = count_flops(functions["swin_cifar"]) / batch_size
             floor = result["flops_per_image"][mode] * batch_size / ceiling  # seconds
             try:
                 measured = measure(functions, repeats, device)
@@ -108,7 +108,7 @@ def arithmetic_ceiling(device, repeats, size=None):
     return 2 * size**3 / seconds
 
 
-def _flops(function):
+def count_flops(function):
     """Floating-point operations of one call, a multiply-add counted as two."""
     with FlopCounterMode(display=False) as counter:
         function()

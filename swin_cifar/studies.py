@@ -7,35 +7,60 @@ Every run leaves its history in `checkpoints/studies/<study>_<preset>/`; one tha
 
 import argparse
 import statistics
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from swin_cifar.bench import count_flops
 from swin_cifar.checkpoint import History
 from swin_cifar.config import train_config
 from swin_cifar.data import load_cifar10
+from swin_cifar.ladder import flat_model
 from swin_cifar.model import create_model
 from swin_cifar.training import evaluate, fit
 
 FOLDER = Path("checkpoints/studies")
 REFERENCE = "as it is"
-STUDIES = {  # study: {variant: changes to the preset's TrainConfig}
-    "preset": {REFERENCE: {}},
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing changed: fields of the preset's TrainConfig, or the model."""
+
+    recipe: dict = field(default_factory=dict)
+    build: Callable = create_model  # name of a preset -> model
+
+
+PLAIN = {"crop_padding": 0, "flip": False, "mixup_prob": 0.0, "cutmix_prob": 0.0}  # no augmentation
+STUDIES = {  # study: {variant: what is changed}
+    "preset": {REFERENCE: Variant()},
     "recipe": {
-        REFERENCE: {},
-        "no random crop": {"crop_padding": 0},
-        "no mirroring": {"flip": False},
-        "no label smoothing": {"label_smoothing": 0.0},
-        "no weight decay": {"weight_decay": 0.0},
-        "no warm-up": {"warmup_epochs": 0.0},
-        "constant learning rate": {"min_learning_rate": 1.999e-3},
-        "half the learning rate": {"learning_rate": 1e-3},
-        "twice the learning rate": {"learning_rate": 4e-3},
-        "no gradient clipping": {"max_grad_norm": 0.0},
-        "with mixup": {"mixup_prob": 0.3},
-        "with CutMix": {"cutmix_prob": 0.5},
-        "with averaged weights": {"ema_decay": 0.999},
+        REFERENCE: Variant(),
+        "no random crop": Variant(recipe={"crop_padding": 0}),
+        "no mirroring": Variant(recipe={"flip": False}),
+        "no label smoothing": Variant(recipe={"label_smoothing": 0.0}),
+        "no weight decay": Variant(recipe={"weight_decay": 0.0}),
+        "no warm-up": Variant(recipe={"warmup_epochs": 0.0}),
+        "constant learning rate": Variant(recipe={"min_learning_rate": 1.999e-3}),
+        "half the learning rate": Variant(recipe={"learning_rate": 1e-3}),
+        "twice the learning rate": Variant(recipe={"learning_rate": 4e-3}),
+        "no gradient clipping": Variant(recipe={"max_grad_norm": 0.0}),
+        "with mixup": Variant(recipe={"mixup_prob": 0.3}),
+        "with CutMix": Variant(recipe={"cutmix_prob": 0.5}),
+        "with averaged weights": Variant(recipe={"ema_decay": 0.999}),
+    },
+    # Each adds one idea to the one before; all have as many parameters as the preset.
+    "ladder": {
+        "global attention": Variant(PLAIN, partial(flat_model, windows=False, bias=False, position=True)),
+        "windows": Variant(PLAIN, partial(flat_model, shift=False, bias=False, position=True)),
+        "shift": Variant(PLAIN, partial(flat_model, bias=False, position=True)),
+        "relative position bias": Variant(PLAIN, flat_model),  # in place of the position embedding
+        "hierarchy": Variant(PLAIN),
+        "augmentation": Variant(),
+        "no position at all": Variant(PLAIN, partial(flat_model, bias=False)),  # to compare the bias with
     },
 }
 
@@ -52,17 +77,21 @@ def run_study(study, preset="nano", seeds=(0,), data_root="data", folder=FOLDER,
     train, validation = train.split(5000)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for seed in seeds:
-        for variant, changes in STUDIES[study].items():
-            path = _path(folder, study, preset, variant, seed)
+        for name, variant in STUDIES[study].items():
+            path = _path(folder, study, preset, name, seed)
             if path.exists():
                 continue
-            config = train_config(preset, **{"seed": seed, **recipe, **changes})
+            config = train_config(preset, **{"seed": seed, **recipe, **variant.recipe})
             torch.manual_seed(seed)
-            model = create_model(preset).to(device)
+            model = variant.build(preset).to(device)
             history = fit(model, train, validation, config, progress=False)
             history.results["test"] = asdict(evaluate(model, test))
+            history.results["parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+            history.results["flops_per_image"] = count_flops(
+                partial(model, test.images[:1].float().to(device))
+            )
             history.save(path)
-            print(f"{variant}, seed {seed}: {history.results['test']['accuracy']:.2%}", flush=True)
+            print(f"{name}, seed {seed}: {history.results['test']['accuracy']:.2%}", flush=True)
 
 
 def load_study(study, preset="nano", folder=FOLDER):

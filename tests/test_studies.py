@@ -8,7 +8,15 @@ from swin_cifar import studies
 from swin_cifar.checkpoint import History
 from swin_cifar.config import train_config
 from swin_cifar.data import load_shapes10
-from swin_cifar.studies import REFERENCE, STUDIES, differences, load_study, mean_and_deviation, run_study
+from swin_cifar.studies import (
+    REFERENCE,
+    STUDIES,
+    Variant,
+    differences,
+    load_study,
+    mean_and_deviation,
+    run_study,
+)
 
 
 def history(seed, validation, test):
@@ -21,13 +29,13 @@ def small(monkeypatch):
     """Six thousand drawn pictures in place of CIFAR-10, and a study of two variants."""
     data = load_shapes10(5256, 64)
     monkeypatch.setattr(studies, "load_cifar10", lambda root: data)
-    monkeypatch.setitem(STUDIES, "tiny", {REFERENCE: {}, "no mirroring": {"flip": False}})
+    monkeypatch.setitem(STUDIES, "tiny", {REFERENCE: Variant(), "no mirroring": Variant({"flip": False})})
 
 
 def test_every_variant_is_a_valid_recipe_that_differs_in_what_it_says():
-    for variants in STUDIES.values():
-        for variant, changes in variants.items():
-            assert (train_config("nano", **changes) == train_config("nano")) == (variant == REFERENCE)
+    for study in ("preset", "recipe"):
+        for name, variant in STUDIES[study].items():
+            assert (train_config("nano", **variant.recipe) == train_config("nano")) == (name == REFERENCE)
 
 
 def test_equal_seeds_are_compared():
@@ -53,6 +61,8 @@ def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     expected = replace(train_config("nano", epochs=1, seed=1), flip=False)
     assert runs["no mirroring"][1].recipe == asdict(expected)
     assert runs[REFERENCE][0].results["test"]["count"] == 64
+    assert runs[REFERENCE][0].results["parameters"] == 303_532
+    assert runs[REFERENCE][0].results["flops_per_image"] == 15_632_256
     assert load_study("tiny", "base", tmp_path) == {}
 
     monkeypatch.setattr(studies, "fit", lambda *args, **kwargs: pytest.fail("trained again"))
@@ -60,5 +70,5 @@ def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
 
 
 def test_an_unknown_study_is_named():
-    with pytest.raises(ValueError, match="there are: preset, recipe"):
+    with pytest.raises(ValueError, match="there are: preset, recipe, ladder"):
         run_study("receipt")

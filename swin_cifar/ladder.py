@@ -1,0 +1,54 @@
+"""From a plain Vision Transformer to Swin, one idea at a time: the models of the study "ladder"."""
+
+import torch
+from torch import nn
+
+from swin_cifar.config import model_config
+from swin_cifar.model import SwinTransformer, SwinTransformerBlock
+
+
+class PositionEmbedding(nn.Module):
+    """(B, H, W, C) -> (B, H, W, C): adds a learned token per place, as the ViT does.
+
+    (Dosovitskiy et al. 2021, "An image is worth 16x16 words", section 3.1.)
+    """
+
+    def __init__(self, H, W, dim):
+        super().__init__()
+        self.tokens = nn.Parameter(0.02 * torch.randn(1, H, W, dim))
+
+    def forward(self, x):
+        return x + self.tokens
+
+
+def flat_model(preset, windows=True, shift=True, bias=True, position=False):
+    """The preset's blocks all on one scale, on as many channels as give it as many parameters.
+
+    Without `windows` every token attends to every other; `bias` is the relative position bias,
+    `position` the ViT's embedding. Takes pictures of the preset's size only.
+    """
+    config = model_config(preset)
+    side = -(-config.image_size // config.patch_size)
+    heads, depth = config.num_heads[-1], sum(config.depths)
+    shape = {"depths": (depth,), "num_heads": (heads,)}
+    if not windows:
+        shape["window_size"] = side  # a window that covers the map
+    wanted = _size(config)
+    dims = range(heads, 64 * heads, heads)
+    dim = min(dims, key=lambda dim: abs(_size(model_config(preset, embed_dim=dim, **shape)) - wanted))
+    model = SwinTransformer(model_config(preset, embed_dim=dim, **shape))
+    for block in model.modules():
+        if isinstance(block, SwinTransformerBlock):
+            if not shift:
+                block.shift_size = 0
+            if not bias:
+                nn.init.zeros_(block.attn.relative_position_bias_table).requires_grad_(False)
+    if position:
+        model.patch_embed = nn.Sequential(model.patch_embed, PositionEmbedding(side, side, dim))
+    return model
+
+
+def _size(config):
+    """Parameters of a model, without making it."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in SwinTransformer(config).parameters())
