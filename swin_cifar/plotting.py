@@ -470,13 +470,13 @@ def plot_agreement(pairs, xlabel, ylabel):
 
 
 def plot_history(history):
-    """-> Figure: loss, accuracy and learning rate of a `History`. Raises ValueError without an epoch."""
+    """-> Figure: a `History`'s loss, accuracy, learning rate and speed. Raises ValueError without an epoch."""
     records = history.epochs
     if not records:
         raise ValueError("the history holds no epoch yet: there is nothing to draw")
     epochs = [record["epoch"] for record in records]
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    loss, accuracy, rate = figure.subplots(1, 3)
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    loss, accuracy, rate, speed = figure.subplots(2, 2).flatten()
     for part, style in STYLES.items():
         if f"{part}_loss" not in records[0]:  # a run on all pictures holds none out
             continue
@@ -490,13 +490,95 @@ def plot_history(history):
     points = 100 * config.epochs
     rates = [learning_rate(i, points, config) for i in range(points)]
     rate.plot([i / 100 for i in range(points)], rates, color="#444444")
-    for axes, title in ((loss, "loss (nats)"), (accuracy, "accuracy (%)"), (rate, "learning rate")):
-        axes.set(title=title, xlabel="epoch", xlim=(0, config.epochs * 1.03))
+    style = {**STYLES["train"], "markersize": 4, "markevery": max(1, len(epochs) // 20)}
+    speed.plot(epochs, [r["images_per_second"] for r in records], **style)
+    speed.set_ylim(bottom=0)
+    titles = "loss (nats)", "accuracy (%)", "learning rate", "training pictures per second"
+    for axes, title in zip((loss, accuracy, rate, speed), titles):
+        axes.set(xlim=(0, config.epochs * 1.03))
+        axes.set_title(title, fontsize=14)
+        axes.set_xlabel("epoch", fontsize=13)
+        axes.tick_params(labelsize=12)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    loss.legend()
-    accuracy.legend(loc="lower right")
+    loss.legend(fontsize=12)
+    accuracy.legend(loc="lower right", fontsize=12)
     seconds = sum(r["seconds"] for r in records)
     about = f"{history.dataset}, {history.train_size:,} pictures, {history.device}"
-    figure.suptitle(f"{about}: {seconds:,.0f} s of training")
+    figure.suptitle(f"{about}: {seconds:,.0f} s of training", fontsize=14)
+    return figure
+
+
+def plot_differences(differences, xlabel):
+    """-> Figure: {name: values}, a bar to each name's mean, the largest on top, and a dot for each value."""
+    means = {name: sum(values) / len(values) for name, values in differences.items()}
+    names = sorted(means, key=means.get)
+    figure = Figure(figsize=(9, 1.1 + 0.42 * len(names)), layout="constrained")
+    ax = figure.subplots()
+    ax.barh(names, [means[name] for name in names], color=COLOURS[4], edgecolor="#444444", height=0.7)
+    for row, name in enumerate(names):
+        dots = differences[name]
+        ax.plot(dots, [row] * len(dots), "o", color="black", markeredgecolor="white", markersize=8)
+    ax.axvline(0, color="black", linewidth=2)
+    ax.set_xlabel(xlabel, fontsize=13)
+    ax.tick_params(labelsize=13)
+    ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def plot_class_accuracy(shares, intervals, classes):
+    """-> Figure: the share right of each class (classes,), lowest last, with its interval [(low, high), ...]."""
+    order = shares.argsort().tolist()
+    figure = Figure(figsize=(7.5, 0.36 * len(order) + 0.9), layout="constrained")
+    ax = figure.subplots()
+    for y, i in enumerate(order):
+        low, high = intervals[i]
+        ax.barh(y, 100 * shares[i].item(), color=COLOURS[4], height=0.75)
+        ax.plot((100 * low, 100 * high), (y, y), color="black", linewidth=2, marker="|", markersize=9)
+        ax.text(1, y, f"{100 * shares[i]:.1f}%", va="center", fontsize=12)
+    ax.set_yticks(range(len(order)), [classes[i] for i in order], fontsize=12)
+    ax.set(xlim=(0, 100))
+    ax.tick_params(labelsize=12)
+    ax.set_xlabel("right, in percent; line: where the true share lies, 95 times of 100", fontsize=12)
+    return figure
+
+
+def plot_confusion(counts, rows, columns):
+    """-> Figure: (true class, answer) counts, with the names of both; shades leave out the diagonal."""
+    figure = Figure(figsize=(8.6, 7.4), layout="constrained")
+    ax = figure.subplots()
+    wrong = counts.float() * (1 - torch.eye(len(counts)))
+    draw_heat(ax, wrong, numbers=[[str(n) for n in row] for row in counts.tolist()])
+    for i in range(len(counts)):
+        ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, facecolor="white", edgecolor="black", linewidth=1.5))
+        ax.text(i, i, counts[i, i].item(), ha="center", va="center", fontsize=12, weight="bold")
+    ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=12)
+    ax.set_yticks(range(len(rows)), rows, fontsize=12)
+    ax.set_xlabel("the model says", fontsize=13)
+    ax.set_ylabel("the picture shows", fontsize=13)
+    return figure
+
+
+def plot_reliability(panels):
+    """-> Figure: {title: [(confidence, share right, count), ...]}, one panel each, bin by bin.
+
+    Above, the share that was right against the confidence, with the diagonal of a model whose
+    confidence can be taken at its word; below, how many answers are that confident.
+    """
+    figure = Figure(figsize=(4.9 * len(panels), 5.2), layout="constrained")
+    ratios = {"height_ratios": [3, 1]}
+    axes = figure.subplots(2, len(panels), squeeze=False, sharex=True, sharey="row", gridspec_kw=ratios)
+    for (title, bins), upper, lower in zip(panels.items(), *axes):
+        confidence, right, count = zip(*bins)
+        upper.plot((0, 1), (0, 1), color="#444444", linestyle=":", linewidth=1.5)
+        upper.plot(confidence, right, "o-", color=COLOURS[0], linewidth=2.5, markersize=7)
+        lower.bar(confidence, count, width=0.07, color="#999999")
+        upper.set_title(title, fontsize=14)
+        upper.set(xlim=(0, 1), ylim=(0, 1))
+        lower.set_xlabel("confidence", fontsize=13)
+        for ax in (upper, lower):
+            ax.tick_params(labelsize=12)
+            ax.grid(alpha=0.3)
+    axes[0][0].set_ylabel("share right", fontsize=13)
+    axes[1][0].set_ylabel("answers", fontsize=13)
     return figure

@@ -1,16 +1,24 @@
 """The training curves: drawn with and without a validation split, saved as a picture."""
 
 import pytest
+import torch
 from PIL import Image
 
 from swin_cifar import History
-from swin_cifar.plotting import plot_history
+from swin_cifar.plotting import (
+    plot_class_accuracy,
+    plot_confusion,
+    plot_differences,
+    plot_history,
+    plot_reliability,
+)
 
 
 def make_history(validation, epochs=3):
     history = History({}, {"epochs": epochs}, "cifar10", 45_000, 5_000 * validation, "CPU", {})
     for epoch in range(1, epochs + 1):
         record = {"epoch": epoch, "train_loss": 2 / epoch, "train_accuracy": 0.2 * epoch, "seconds": 1.0}
+        record["images_per_second"] = 45_000 + epoch
         if validation:
             record |= {"validation_loss": 2.1 / epoch, "validation_accuracy": 0.19 * epoch}
         history.epochs.append(record)
@@ -21,13 +29,14 @@ def make_history(validation, epochs=3):
 def test_the_curves_show_what_the_history_holds(validation):
     history = make_history(validation)
     history.results["test"] = {"accuracy": 0.5}
-    loss, accuracy, rate = plot_history(history).axes
+    loss, accuracy, rate, speed = plot_history(history).axes
     labels = [line.get_label() for line in loss.lines]
     assert labels == (["train", "validation"] if validation else ["train"])
     assert loss.lines[0].get_ydata().tolist() == [2, 1, pytest.approx(2 / 3)]
     assert accuracy.lines[0].get_ydata().tolist() == pytest.approx([20, 40, 60])
     assert accuracy.lines[-1].get_ydata() == [50, 50]
     assert max(rate.lines[0].get_ydata()) == 2e-3
+    assert speed.lines[0].get_ydata().tolist() == [45_001, 45_002, 45_003]
 
 
 def test_the_curves_are_saved_as_a_picture(tmp_path):
@@ -38,3 +47,33 @@ def test_the_curves_are_saved_as_a_picture(tmp_path):
 def test_an_empty_history_cannot_be_drawn():
     with pytest.raises(ValueError, match="no epoch"):
         plot_history(make_history(True, epochs=0))
+
+
+def test_differences_are_sorted_by_their_mean():
+    (ax,) = plot_differences({"up": [1.0, 3.0], "down": [-2.0], "little": [0.5, -0.5]}, "points").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["down", "little", "up"]
+    assert [bar.get_width() for bar in ax.patches] == [-2, 0, 2]
+    assert ax.lines[2].get_xdata().tolist() == [1, 3]
+
+
+def test_the_best_class_stands_on_top():
+    figure = plot_class_accuracy(torch.tensor([0.5, 0.75]), [(0.4, 0.6), (0.7, 0.8)], ("low", "high"))
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["low", "high"]
+    assert [bar.get_width() for bar in ax.patches] == [50, 75]
+    assert [tuple(line.get_xdata()) for line in ax.lines] == [(40, 60), (70, 80)]
+
+
+def test_confusion_shows_every_count_and_shades_mistakes_only():
+    (ax,) = plot_confusion(torch.tensor([[90, 4], [7, 80]]), ("a", "b"), ("x", "y")).axes
+    texts = {(text.get_position(), text.get_text()) for text in ax.texts}
+    assert {((0, 0), "90"), ((1, 0), "4"), ((0, 1), "7"), ((1, 1), "80")} <= texts
+    assert ax.images[0].get_array().tolist() == [[0, 4], [7, 0]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["x", "y"]
+
+
+def test_reliability_shows_bins_and_their_sizes():
+    axes = plot_reliability({"before": [(0.5, 0.4, 10), (0.9, 1.0, 30)], "after": [(0.6, 0.6, 40)]}).axes
+    assert [values.tolist() for values in axes[0].lines[1].get_data()] == [[0.5, 0.9], [0.4, 1.0]]
+    assert [bar.get_height() for bar in axes[2].patches] == [10, 30]
+    assert [ax.get_title() for ax in axes[:2]] == ["before", "after"]
