@@ -5,6 +5,7 @@ remain distinct for colour-blind readers; what matters differs in lightness too,
 """
 
 import io
+from itertools import product
 
 import torch
 from matplotlib.figure import Figure
@@ -35,12 +36,34 @@ PADDING = {"facecolor": "#dddddd", "hatch": "///"}
 
 def show(figure, alt, dpi=80):
     """Display a figure in a notebook as a small PNG with `alt`, its text for those who cannot see it."""
+    show_frames([figure], alt, dpi=dpi)
+
+
+def show_frames(figures, alt, milliseconds=350, dpi=80):
+    """Display figures of one size one after the other, again and again: an animated PNG.
+
+    The first and the last stay four times as long. Where nothing moves (on paper) the first is seen.
+    """
     from IPython import display  # only notebooks have it
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    frames = []
+    for figure in figures:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi)
+        frames.append(Image.open(buffer).convert("RGB"))
+    width, height = frames[0].size
+    strip = Image.new("RGB", (width, height * len(frames)))
+    for i, frame in enumerate(frames):
+        strip.paste(frame, (0, i * height))
+    strip = strip.quantize(256)  # one palette for all frames: a PNG has no more
+    frames = [strip.crop((0, i * height, width, (i + 1) * height)) for i in range(len(frames))]
+    animation = {}
+    if len(frames) > 1:
+        still, moving = 4 * milliseconds, [milliseconds] * (len(frames) - 2)
+        animation = {"save_all": True, "append_images": frames[1:], "loop": 0}
+        animation["duration"] = [still, *moving, still]
     small = io.BytesIO()
-    Image.open(buffer).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    frames[0].save(small, "PNG", optimize=True, **animation)
     display.display(display.Image(small.getvalue(), alt=alt))
 
 
@@ -133,7 +156,9 @@ def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=
     """
     values = values.detach().cpu()
     limit = limit or max(values.abs().max().item(), 1e-12)
-    image = ax.imshow(values, cmap="PuOr" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit)
+    image = ax.imshow(
+        values.numpy(), cmap="PuOr" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit
+    )
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=13)
     for i, row in enumerate(values.tolist() if numbers else []):
@@ -197,10 +222,17 @@ def draw_regions(ax, labels, kinds, unit=1):
             corner = (x * unit - 0.5, y * unit - 0.5)
             ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, **style))
         if label >= 0:
-            y, x = ((places.double().mean(0) + 0.5) * unit - 0.5).tolist()
             box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black"}
-            ax.text(x, y, label, ha="center", va="center", fontsize=14, bbox=box)
+            for y, x in product(*(_middles(t.unique().tolist()) for t in places.T)):  # of each part
+                at = ((x + 0.5) * unit - 0.5, (y + 0.5) * unit - 0.5)
+                ax.text(*at, label, ha="center", va="center", fontsize=14, bbox=box)
     draw_borders(ax, labels, unit)
+
+
+def _middles(numbers):
+    """The middle of each run of neighbours in sorted whole numbers: [0, 1, 2, 7] -> [1, 7]."""
+    starts = [i for i, n in enumerate(numbers) if i == 0 or n > numbers[i - 1] + 1]
+    return [(numbers[a] + numbers[b - 1]) / 2 for a, b in zip(starts, [*starts[1:], len(numbers)])]
 
 
 def draw_changed(ax, changed, token, unit=1):
@@ -470,7 +502,7 @@ def plot_agreement(pairs, xlabel, ylabel):
 
 
 def plot_history(history):
-    """-> Figure: a `History`'s loss, accuracy, learning rate and speed. Raises ValueError without an epoch."""
+    """-> Figure: loss, accuracy, learning rate, speed of a `History`. Raises ValueError without an epoch."""
     records = history.epochs
     if not records:
         raise ValueError("the history holds no epoch yet: there is nothing to draw")
@@ -527,7 +559,7 @@ def plot_differences(differences, xlabel):
 
 
 def plot_class_accuracy(shares, intervals, classes):
-    """-> Figure: the share right of each class (classes,), lowest last, with its interval [(low, high), ...]."""
+    """-> Figure: the share right of each class (classes,), sorted, with its interval [(low, high), ...]."""
     order = shares.argsort().tolist()
     figure = Figure(figsize=(7.5, 0.36 * len(order) + 0.9), layout="constrained")
     ax = figure.subplots()

@@ -1,16 +1,23 @@
 """The training curves: drawn with and without a validation split, saved as a picture."""
 
+import io
+
 import pytest
 import torch
-from PIL import Image
+from matplotlib.figure import Figure
+from PIL import Image, ImageSequence
 
 from swin_cifar import History
 from swin_cifar.plotting import (
+    draw_regions,
+    panels,
     plot_class_accuracy,
     plot_confusion,
     plot_differences,
     plot_history,
     plot_reliability,
+    show,
+    show_frames,
 )
 
 
@@ -77,3 +84,42 @@ def test_reliability_shows_bins_and_their_sizes():
     assert [values.tolist() for values in axes[0].lines[1].get_data()] == [[0.5, 0.9], [0.4, 1.0]]
     assert [bar.get_height() for bar in axes[2].patches] == [10, 30]
     assert [ax.get_title() for ax in axes[:2]] == ["before", "after"]
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    return shown
+
+
+def squares(*colours):
+    for colour in colours:
+        figure = Figure(figsize=(1, 1))
+        figure.patch.set_facecolor(colour)
+        yield figure
+
+
+def test_frames_become_a_moving_picture_with_words(displayed):
+    show_frames(squares("red", "lime", "blue", "red"), alt="colours in turn", milliseconds=100)
+    (image,) = displayed
+    picture = Image.open(io.BytesIO(image.data))
+    frames = [
+        (frame.convert("RGB").getpixel((40, 40)), frame.info["duration"])
+        for frame in ImageSequence.Iterator(picture)
+    ]
+    red, lime, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    assert frames == [(red, 400), (lime, 100), (blue, 100), (red, 400)]
+    assert image.alt == "colours in turn" and picture.size == (80, 80)
+
+
+def test_a_single_figure_does_not_move(displayed):
+    show(next(squares("red")), alt="red")
+    assert Image.open(io.BytesIO(displayed[0].data)).n_frames == 1
+
+
+def test_each_part_of_a_region_has_its_number():
+    _, (ax,) = panels(1, 1)
+    draw_regions(ax, torch.tensor([[5, 5, 7, 5], [5, 5, 7, 5]]), {5: 0, 7: 1})
+    assert sorted((text.get_text(), text.get_position()) for text in ax.texts) == [
+        ("5", (0.5, 0.5)), ("5", (3.0, 0.5)), ("7", (2.0, 0.5))]  # fmt: skip
