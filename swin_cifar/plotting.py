@@ -8,6 +8,8 @@ import io
 from itertools import product
 
 import torch
+import torch.nn.functional as F
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -243,6 +245,20 @@ def draw_changed(ax, changed, token, unit=1):
         ax.add_patch(Rectangle(corner, unit, unit, linewidth=0, facecolor=colour))
     draw_borders(ax, changed, unit)
     draw_star(ax, token, unit)
+
+
+def draw_attention(ax, image, weights, title="", query=None):
+    """A picture (3, h, w) uint8 in pale grey, orange where the weights (H, W) are large, the query framed.
+
+    Unpainted is 0, full orange the largest weight.
+    """
+    shares = weights / weights.max().clamp(min=1e-12)
+    shares = F.interpolate(shares[None, None].float(), size=image.shape[1:])[0]  # (1, h, w)
+    grey = 0.55 + 0.45 * image.float().mean(0, keepdim=True) / 255
+    orange = torch.tensor(to_rgb(COLOURS[5])).view(3, 1, 1)
+    draw_picture(ax, torch.lerp(grey.expand(3, -1, -1), orange, 0.9 * shares), title)
+    if query:
+        draw_mark(ax, *query, unit=image.shape[1] / weights.shape[0])
 
 
 def draw_bars(ax, values, title="", colour=COLOURS[0]):

@@ -9,6 +9,7 @@ from PIL import Image, ImageSequence
 
 from swin_cifar import History
 from swin_cifar.plotting import (
+    draw_attention,
     draw_regions,
     panels,
     plot_class_accuracy,
@@ -123,3 +124,14 @@ def test_each_part_of_a_region_has_its_number():
     draw_regions(ax, torch.tensor([[5, 5, 7, 5], [5, 5, 7, 5]]), {5: 0, 7: 1})
     assert sorted((text.get_text(), text.get_position()) for text in ax.texts) == [
         ("5", (0.5, 0.5)), ("5", (3.0, 0.5)), ("7", (2.0, 0.5))]  # fmt: skip
+
+
+def test_attention_paints_the_picture_where_weights_are():
+    image = torch.full((3, 4, 4), 100, dtype=torch.uint8)
+    _, (ax,) = panels(1, 1)
+    draw_attention(ax, image, torch.tensor([[0.0, 0.5], [0.0, 0.0]]), query=(1, 0))
+    pixels = torch.from_numpy(ax.images[0].get_array().data)
+    red, green, blue = pixels[0, 3].tolist()
+    assert red > 0.8 > 0.5 > green > blue  # orange in the upper right quarter
+    assert (pixels[2:] == pixels[2, 0, 0]).all() and pixels[2, 0, 0] > 0.5  # pale grey elsewhere
+    assert ax.patches[-1].get_xy() == pytest.approx((0.08 - 0.5, 2.08 - 0.5))
