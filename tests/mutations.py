@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = [f"tests/test_{name}.py" for name in ("layers", "windows", "model", "weights")]
+TESTS = [f"tests/test_{name}.py" for name in ("layers", "windows", "model", "weights", "inspection")]
 
 # bug: (file, what is there, what is put there instead)
 MUTATIONS = {
@@ -59,7 +59,7 @@ MUTATIONS = {
         "x.permute(0, 1, 3, 4, 2, 5).flatten(3)",
         "x.permute(0, 1, 3, 2, 4, 5).flatten(3)",
     ),
-    # The seed article pads both sides if either is not a multiple, by a whole patch where none is needed.
+    # Some public code pads both sides if either is not a multiple, by a whole patch where none is needed.
     "PatchEmbed pads 32 x 30 to 36 x 32": (
         "layers.py",
         "F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))",
@@ -76,6 +76,16 @@ MUTATIONS = {
         "windows.py",
         "return x.transpose(2, 3).reshape(B, -1, M * M, C)",
         "return x.reshape(B, -1, M * M, C)",
+    ),
+    "attention maps at shifted places": (
+        "inspection.py",
+        ".view(1, H, W, 1)\n",
+        ".view(1, H, W, 1).roll((1, 1), dims=(1, 2))\n",
+    ),
+    "reach without the shift": (
+        "inspection.py",
+        "shift_per_axis(H, W, block.window_size, block.shift_size)",
+        "shift_per_axis(H, W, block.window_size, 0)",
     ),
 }  # fmt: skip
 
