@@ -31,7 +31,7 @@ REGIONS = (
     {"facecolor": "none"},
     {"facecolor": (COLOURS[6], 0.55), "hatch": "|"},
     {"facecolor": (COLOURS[4], 0.6), "hatch": "-"},
-    {"facecolor": (COLOURS[5], 0.55), "hatch": "+", "edgecolor": "white"},
+    {"facecolor": (COLOURS[3], 0.75), "hatch": "+"},
 )
 PADDING = {"facecolor": "#dddddd", "hatch": "///"}
 
@@ -105,22 +105,23 @@ def draw_patches(ax, patches, title=""):
 
 
 def draw_grid(ax, rows, cols, unit=1):
-    """Thin lines between rows x cols tokens of `unit` pixels."""
-    for i in range(1, rows):
-        ax.axhline(i * unit - 0.5, color="white", linewidth=0.7)
-    for j in range(1, cols):
-        ax.axvline(j * unit - 0.5, color="white", linewidth=0.7)
+    """Thin lines between rows x cols tokens of `unit` pixels: white, and dark-edged for pale pictures."""
+    for colour, width in (("#666666", 1.4), ("white", 0.7)):
+        for i in range(1, rows):
+            ax.axhline(i * unit - 0.5, color=colour, linewidth=width)
+        for j in range(1, cols):
+            ax.axvline(j * unit - 0.5, color=colour, linewidth=width)
 
 
-def draw_windows(ax, rows, cols, unit=1, numbers=True):
+def draw_windows(ax, rows, cols, unit=1, numbers=True, colour=COLOURS[0]):
     """Outline windows given by their bounds [(start, end), ...] in tokens of `unit` pixels, numbered."""
     for i, (top, bottom) in enumerate(rows):
         for j, (left, right) in enumerate(cols):
-            colour = COLOURS[(i + 2 * j) % 4]
             corner = (left * unit - 0.5 + 0.12 * unit, top * unit - 0.5 + 0.12 * unit)
             width, height = (right - left - 0.24) * unit, (bottom - top - 0.24) * unit
-            ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=5))
-            ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=3))
+            for edge, line in (("white", 5), (colour, 3)):  # above the lines of a grid
+                style = {"fill": False, "edgecolor": edge, "linewidth": line, "zorder": 2.5}
+                ax.add_patch(Rectangle(corner, width, height, **style))
             if numbers:
                 at = ((left + right) / 2 * unit - 0.5, (top + bottom) / 2 * unit - 0.5)
                 box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": colour}
@@ -136,11 +137,11 @@ def draw_numbers(ax, values, unit=1):
             ax.text(*at, value, ha="center", va="center", fontsize=12, path_effects=halo)
 
 
-def draw_mark(ax, row, col, unit=1, colour=COLOURS[0]):
+def draw_mark(ax, row, col, unit=1, colour=COLOURS[0], width=4):
     """Frame the token at (row, col) of `unit` pixels a side: the query, say."""
     corner, side = ((col + 0.04) * unit - 0.5, (row + 0.04) * unit - 0.5), 0.92 * unit
-    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=7))
-    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=4))
+    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=width + 3))
+    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=width))
 
 
 def draw_star(ax, token, unit=1):
@@ -149,17 +150,17 @@ def draw_star(ax, token, unit=1):
     ax.plot(x, y, "*", markersize=20, markerfacecolor="black", markeredgecolor="white", markeredgewidth=1.5)
 
 
-def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=False):
+def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=False, start=0):
     """(rows, cols) tensor onto axes as a heat map.
 
-    The scale runs from 0 to `limit`, or from -limit to limit if `signed`; None = the largest
+    The scale runs from `start` to `limit`, or from -limit to limit if `signed`; None = the largest
     value. `numbers`: a format such as "{:.2f}" to write each value into its cell, or the
     words to write, row by row.
     """
     values = values.detach().cpu()
     limit = limit or max(values.abs().max().item(), 1e-12)
     image = ax.imshow(
-        values.numpy(), cmap="PuOr" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit
+        values.numpy(), cmap="PuOr" if signed else "viridis", vmin=-limit if signed else start, vmax=limit
     )
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=13)
@@ -172,6 +173,11 @@ def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=
             ax.text(j, i, text, ha="center", va="center", fontsize=12, color=colour)
     if bar:
         ax.figure.colorbar(image, ax=ax, shrink=0.8).ax.tick_params(labelsize=12)
+
+
+def signs(values):
+    """(rows, cols) tensor -> words for `draw_heat`, for grey print: "+" above a tenth of the largest size."""
+    return [["+" if above else "" for above in row] for row in (values > values.abs().max() / 10).tolist()]
 
 
 def draw_bias_table(ax, values, title="", limit=None, numbers=None):
@@ -247,18 +253,21 @@ def draw_changed(ax, changed, token, unit=1):
     draw_star(ax, token, unit)
 
 
-def draw_attention(ax, image, weights, title="", query=None):
-    """A picture (3, h, w) uint8 in pale grey, orange where the weights (H, W) are large, the query framed.
+def draw_attention(ax, image, weights, title="", query=None, limit=None):
+    """A picture (3, h, w) uint8 in pale grey, orange where the weights (H, W) are large.
 
-    Unpainted is 0, full orange the largest weight.
+    Unpainted is 0, full orange `limit`; None = the largest weight. With a `query`, its token is
+    framed, and a line goes around all weights that are not 0: its window.
     """
-    shares = weights / weights.max().clamp(min=1e-12)
+    shares = (weights / (limit or weights.max().clamp(min=1e-12))).clamp(max=1)
     shares = F.interpolate(shares[None, None].float(), size=image.shape[1:])[0]  # (1, h, w)
-    grey = 0.55 + 0.45 * image.float().mean(0, keepdim=True) / 255
+    grey = 0.65 + 0.35 * image.float().mean(0, keepdim=True) / 255
     orange = torch.tensor(to_rgb(COLOURS[5])).view(3, 1, 1)
     draw_picture(ax, torch.lerp(grey.expand(3, -1, -1), orange, 0.9 * shares), title)
     if query:
-        draw_mark(ax, *query, unit=image.shape[1] / weights.shape[0])
+        unit = image.shape[1] / weights.shape[0]
+        draw_borders(ax, weights > 0, unit)
+        draw_mark(ax, *query, unit, width=2)
 
 
 def draw_bars(ax, values, title="", colour=COLOURS[0]):
@@ -270,13 +279,14 @@ def draw_bars(ax, values, title="", colour=COLOURS[0]):
 
 
 def plot_bars(axes, shares, classes):
-    """Onto each of several axes the largest two of its row of `shares` (B, classes), named."""
+    """Onto each of several axes the largest two of its row of `shares` (B, classes), named unless 0.00."""
     for ax, row in zip(axes, shares):
         best = row.argsort(descending=True)[:2].tolist()
         ax.barh([1, 0], [row[i].item() for i in best], color=[COLOURS[4], "#cccccc"], height=0.8)
         ax.set(xlim=(0, 1), ylim=(-0.6, 1.6), xticks=[], yticks=[])
         for y, i in zip((1, 0), best):
-            ax.text(0.03, y, f"{classes[i]} {row[i]:.2f}", va="center", fontsize=12)
+            if row[i] >= 0.005:
+                ax.text(0.03, y, f"{classes[i]} {row[i]:.2f}", va="center", fontsize=12)
 
 
 # --- whole figures -----------------------------------------------------------------------
@@ -401,18 +411,21 @@ def plot_two_blocks():
     return figure
 
 
-def plot_stages(model, image, mean, std):
+def plot_stages(model, image, mean, std, classes=None, logits=True):
     """-> Figure: a SwinTransformer from picture to logits, stage by stage, as it treats `image`.
 
     `image`: (3, h, w) uint8, normalised with `mean` and `std` for the model. Above: the picture
     cut into the tokens (thin) and windows (bold) of each stage. Below: every layer, shifted
     blocks set off to the right. The shapes are those of the maps that `forward_features` gives.
+    `classes`: names for the logits. Without `logits` (an untrained model's mean nothing) their
+    bars are left out and the names stand alone.
     """
     config = model.config
     with torch.no_grad():
         maps = model.forward_features(normalize(image[None], mean, std))
     rows = max(*config.depths, 2) + 1
-    figure = Figure(figsize=(2.5 * len(maps) + 4.8, 3.1 + 0.42 * rows), layout="constrained")
+    width = 2.5 * len(maps) + (6 if classes and logits else 4.8)
+    figure = Figure(figsize=(width, 3.1 + 0.42 * rows), layout="constrained")
     ratios = {"height_ratios": [2.3, 0.42 * rows], "width_ratios": [1] * (len(maps) + 2)}
     top, bottom = figure.subplots(2, len(maps) + 2, gridspec_kw=ratios)
     figure.get_layout_engine().set(wspace=0.1)
@@ -436,7 +449,7 @@ def plot_stages(model, image, mean, std):
                 corner = (left * unit - 0.5, start * unit - 0.5)
                 sides = (min(M, W - left) * unit, min(M, H - start) * unit)
                 for colour, width in (("white", 5), ("black", 2)):
-                    line = {"edgecolor": colour, "linewidth": width, "clip_on": False}
+                    line = {"edgecolor": colour, "linewidth": width, "clip_on": False, "zorder": 3}
                     ax.add_patch(Rectangle(corner, *sides, fill=False, **line))
         ax.set_title(f"stage {i + 1}\n{H} × {W} × {C}", fontsize=15)
         box(layers, 0, "patch merging" if i else "patch embed", "#dddddd")
@@ -447,13 +460,21 @@ def plot_stages(model, image, mean, std):
                 box(layers, j + 1, "W-MSA, MLP", "#bfe1f6")
     with torch.no_grad():
         features = model.norm(maps[-1]).mean(dim=(1, 2))
-        logits = model.head(features)[0].tolist()
+        values = model.head(features)[0].tolist()
     for row, text in enumerate(("LN", "mean of tokens", "linear")):
         box(bottom[-1], row, text, "#dddddd")
-    top[-1].barh(range(len(logits)), logits, color="#444444")
-    top[-1].axvline(0, color="black", linewidth=1)
-    top[-1].set(xticks=[], yticks=[], ylim=(len(logits) - 0.5, -0.5), box_aspect=1)
-    top[-1].set_title(f"head\n{features.shape[1]} → {len(logits)} logits", fontsize=15)
+    if logits:
+        top[-1].barh(range(len(values)), values, color="#444444")
+        top[-1].axvline(0, color="black", linewidth=1)
+        top[-1].yaxis.tick_right()
+    top[-1].set(xticks=[], yticks=[], ylim=(len(values) - 0.3, -0.7), box_aspect=1)
+    if classes and logits:
+        top[-1].set_yticks(range(len(values)), classes, fontsize=12)
+        top[-1].tick_params(length=0)
+    elif classes:
+        for i, name in enumerate(classes):
+            top[-1].text(0.5, i, name, fontsize=13, ha="center", va="center")
+    top[-1].set_title(f"head\n{features.shape[1]} → {len(values)} logits", fontsize=15)
     arrow = {"arrowstyle": "-|>", "linewidth": 2.5, "color": "black"}
     for i, ax in enumerate(top[:-1]):
         ax.set_zorder(len(top) - i)  # its arrow lies above the next picture
@@ -462,10 +483,11 @@ def plot_stages(model, image, mean, std):
     return figure
 
 
-def plot_lines(x, lines, xlabel, ylabel, guides=None):
+def plot_lines(x, lines, xlabel, ylabel, guides=None, ticks=None):
     """-> Figure: {label: values} over x, both axes logarithmic.
 
     `guides`: {label: (value at the last x, slope)}, dotted straight lines to compare with.
+    `ticks`: where the x axis is labelled, instead of at powers of ten.
     """
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     ax = figure.subplots()
@@ -476,6 +498,9 @@ def plot_lines(x, lines, xlabel, ylabel, guides=None):
         ax.plot(x, line, color="#444444", linestyle=":", linewidth=1.5)
         ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=(-52, 9), textcoords="offset points")
     ax.set(xscale="log", yscale="log")
+    if ticks:
+        ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        ax.set_xticks([], minor=True)
     ax.set_xlabel(xlabel, fontsize=13)
     ax.set_ylabel(ylabel, fontsize=13)
     ax.legend(fontsize=12)
@@ -483,20 +508,25 @@ def plot_lines(x, lines, xlabel, ylabel, guides=None):
     return figure
 
 
-def plot_curves(lines, xlabel, ylabel, log=False):
-    """-> Figure: {label: (x, y)}, each with its own colour, line style and marker; y logarithmic if `log`."""
+def plot_curves(lines, xlabel, ylabel, log=False, levels=None):
+    """-> Figure: {label: (x, y)}, each with its own colour, line style and marker; y logarithmic if `log`.
+
+    `levels`: {label: y}, dotted lines across.
+    """
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     ax = figure.subplots()
     styles = zip((COLOURS[0], COLOURS[5], COLOURS[2], COLOURS[7]), ("-", "--", "-.", ":"), "os^D")
     for (label, (x, y)), (colour, line, marker) in zip(lines.items(), styles):
         marker = marker if len(x) <= 40 else ""
         ax.plot(x, y, color=colour, linestyle=line, marker=marker, linewidth=2.5, markersize=7, label=label)
+    for label, y in (levels or {}).items():
+        ax.axhline(y, color="#444444", linestyle=":", linewidth=2, label=label)
     if log:
         ax.set_yscale("log")
     ax.set_xlabel(xlabel, fontsize=13)
     ax.set_ylabel(ylabel, fontsize=13)
     ax.tick_params(labelsize=12)
-    if len(lines) > 1:
+    if len(lines) + len(levels or {}) > 1:
         ax.legend(fontsize=12)
     ax.grid(alpha=0.3)
     return figure
@@ -539,8 +569,9 @@ def plot_history(history):
     rates = [learning_rate(i, points, config) for i in range(points)]
     rate.plot([i / 100 for i in range(points)], rates, color="#444444")
     style = {**STYLES["train"], "markersize": 4, "markevery": max(1, len(epochs) // 20)}
-    speed.plot(epochs, [r["images_per_second"] for r in records], **style)
-    speed.set_ylim(bottom=0)
+    speeds = [r["images_per_second"] for r in records]
+    speed.plot(epochs, speeds, **style)
+    speed.set_ylim(0, 1.15 * max(speeds))
     titles = "loss (nats)", "accuracy (%)", "learning rate", "training pictures per second"
     for axes, title in zip((loss, accuracy, rate, speed), titles):
         axes.set(xlim=(0, config.epochs * 1.03))
@@ -574,6 +605,52 @@ def plot_differences(differences, xlabel):
     return figure
 
 
+def plot_rungs(values, xlabel):
+    """-> Figure: {name: values} from top to bottom as given: a dot for each value, a line at each mean."""
+    names = list(values)
+    figure = Figure(figsize=(9, 1.1 + 0.5 * len(names)), layout="constrained")
+    ax = figure.subplots()
+    means = [sum(values[name]) / len(values[name]) for name in names]
+    ax.plot(means, range(len(names)), color=COLOURS[4], linewidth=2.5, zorder=1)
+    for row, (name, mean) in enumerate(zip(names, means)):
+        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=COLOURS[0], linewidth=4)
+        ax.plot(values[name], [row] * len(values[name]), "o", color="black", markeredgecolor="white", ms=8)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel(xlabel, fontsize=13)
+    ax.tick_params(labelsize=13)
+    ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def plot_roofline(points, operations_per_second, bytes_per_second):
+    """-> Figure: {name: (operations, bytes, seconds)} under the roof of a machine, both axes logarithmic.
+
+    Across: operations per byte moved. Up: operations per second. Nothing can lie above the roof:
+    to the left memory is too slow, to the right arithmetic. (Williams et al. 2009, "Roofline".)
+    """
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    ax = figure.subplots()
+    across = {name: operations / moved for name, (operations, moved, _) in points.items()}
+    ridge = operations_per_second / bytes_per_second
+    low, high = min(*across.values(), ridge) / 2, max(*across.values(), ridge) * 4
+    roof = [low * bytes_per_second, operations_per_second, operations_per_second]
+    ax.plot([low, ridge, high], roof, color="black", linewidth=3)
+    ax.axvline(ridge, color="#444444", linestyle=":", linewidth=1.5)
+    for i, (name, (operations, _, seconds)) in enumerate(points.items()):
+        at = across[name], operations / seconds
+        ax.plot(*at, "o", color=COLOURS[0], markersize=15)
+        ax.annotate(str(i + 1), at, color="white", ha="center", va="center", fontsize=11, weight="bold")
+        ax.plot([], [], " ", label=f"{i + 1}  {name}")
+    ax.set(xscale="log", yscale="log", xlim=(low, high))
+    ax.set_xlabel("operations per byte", fontsize=13)
+    ax.set_ylabel("operations per second", fontsize=13)
+    ax.tick_params(labelsize=12)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=12, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=0, frameon=False)
+    return figure
+
+
 def plot_class_accuracy(shares, intervals, classes):
     """-> Figure: the share right of each class (classes,), sorted, with its interval [(low, high), ...]."""
     order = shares.argsort().tolist()
@@ -587,7 +664,7 @@ def plot_class_accuracy(shares, intervals, classes):
     ax.set_yticks(range(len(order)), [classes[i] for i in order], fontsize=12)
     ax.set(xlim=(0, 100))
     ax.tick_params(labelsize=12)
-    ax.set_xlabel("right, in percent; line: where the true share lies, 95 times of 100", fontsize=12)
+    ax.set_xlabel("right, in percent; line: 95% interval", fontsize=13)
     return figure
 
 

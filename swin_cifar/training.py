@@ -236,7 +236,7 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                     seen = (batch + 1) * config.batch_size
                     bar.set_postfix_str(
                         f"loss {sums['loss'] / (batch + 1):.3f}, accuracy {sums['correct'] / seen:.1%}, "
-                        f"{seen / sums['seconds']:,.0f} images/s",
+                        f"{seen / sums['seconds']:,.0f} images/s, rate {lr:.1e}",
                         refresh=False,
                     )
                     bar.update(step - bar.n)

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
-from swin_cifar import History
+from swin_cifar import History, create_model
 from swin_cifar.plotting import (
     draw_attention,
     draw_regions,
@@ -17,8 +17,12 @@ from swin_cifar.plotting import (
     plot_differences,
     plot_history,
     plot_reliability,
+    plot_roofline,
+    plot_rungs,
+    plot_stages,
     show,
     show_frames,
+    signs,
 )
 
 
@@ -62,6 +66,39 @@ def test_differences_are_sorted_by_their_mean():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["down", "little", "up"]
     assert [bar.get_width() for bar in ax.patches] == [-2, 0, 2]
     assert ax.lines[2].get_xdata().tolist() == [1, 3]
+
+
+def test_rungs_keep_their_order_and_show_every_seed():
+    (ax,) = plot_rungs({"first": [1.0, 3.0], "second": [0.5, 0.5]}, "points").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
+    assert ax.lines[0].get_xdata().tolist() == [2, 0.5]  # from mean to mean
+    assert [line.get_xdata().tolist() for line in ax.lines[2::2]] == [[1, 3], [0.5, 0.5]]
+    top, bottom = ax.transData.transform([(0, 0), (0, 1)])[:, 1]
+    assert top > bottom
+
+
+def test_the_roof_is_the_lower_of_both_limits():
+    points = {"copy": (10, 100, 2.0), "product": (900, 3, 3.0)}  # 0.1 and 300 operations per byte
+    (ax,) = plot_roofline(points, operations_per_second=400, bytes_per_second=100).axes
+    across, up = ax.lines[0].get_data()
+    assert across[1] == 4 and up[1] == up[2] == 400 and up[0] == pytest.approx(across[0] * 100)
+    dots = [line.get_data() for line in ax.lines if line.get_marker() == "o"]
+    assert [(x[0], y[0]) for x, y in dots] == [(0.1, 5), (300, 300)]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1  copy", "2  product"]
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_an_untrained_model_is_drawn_without_its_answer(logits):
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    head = plot_stages(create_model("nano"), image, (0.5,) * 3, (0.2,) * 3, list("abcdefghij"), logits).axes[
+        3
+    ]
+    names = [text.get_text() for text in (head.get_yticklabels() if logits else head.texts)]
+    assert len(head.patches) == (10 if logits else 0) and names == list("abcdefghij")
+
+
+def test_signs_mark_what_is_clearly_above_zero():
+    assert signs(torch.tensor([[1.0, 0.05], [-2.0, 0.3]])) == [["+", ""], ["", "+"]]
 
 
 def test_the_best_class_stands_on_top():

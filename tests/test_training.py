@@ -1,6 +1,7 @@
 """Schedule, optimizer, loop, resuming, and what happens when things go wrong."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -209,6 +210,14 @@ def test_a_save_that_fails_midway_does_not_end_the_run(data, tmp_path, monkeypat
     fit(tiny(), data[0], config=RECIPE, checkpoint=tmp_path / "run.pt", progress=False)
     assert "not saved, training goes on: no space left" in capsys.readouterr().out
     assert load_checkpoint(tmp_path / "run.pt").training is None
+
+
+def test_the_bar_and_the_line_of_an_epoch_tell_loss_accuracy_rate_and_speed(data, capsys):
+    fit(tiny(), *data, RECIPE)
+    printed = capsys.readouterr().out
+    assert re.search(r"5/15 .*loss \d\.\d+, accuracy \d+\.\d%, [\d,]+ images/s, rate \d\.\de-\d\d", printed)
+    line = r"epoch 3/3  loss \S+  train \S+%  validation \S+%  rate 1\.0e-05  [\d,]+ images/s  \S+ s\n"
+    assert re.search(line, printed)
 
 
 def test_fewer_pictures_than_a_batch_is_an_error(data):
