@@ -102,10 +102,21 @@ def arithmetic_ceiling(device, repeats, size=None):
     size = size or (8192 if device.type == "cuda" else 1536)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     layer = FastLinear(size, size).to(device, dtype)
-    x = torch.randn(size, size, device=device, dtype=dtype)
+    x = torch.randn(16, size // 16, 1, size, device=device, dtype=dtype)  # as a map: the fast way on CPUs
     with torch.inference_mode():
         seconds = measure({"product": lambda: layer(x)}, repeats, device)["product"]["q1"]
     return 2 * size**3 / seconds
+
+
+def memory_ceiling(device, repeats, size=2**27):
+    """Bytes a second through memory: a tensor of `size` bytes, too large for caches, is copied.
+
+    A copy reads every byte once and writes it once.
+    """
+    source = torch.ones(size // 4, device=device)
+    target = torch.empty_like(source)
+    seconds = measure({"copy": lambda: target.copy_(source)}, repeats, device)["copy"]["q1"]
+    return 2 * source.numel() * source.element_size() / seconds
 
 
 def count_flops(function):

@@ -1,10 +1,33 @@
-"""From a plain Vision Transformer to Swin, one idea at a time: the models of the study "ladder"."""
+"""Swin with ideas taken out, and from a plain Vision Transformer to Swin one idea at a time."""
 
 import torch
 from torch import nn
 
 from swin_cifar.config import model_config
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
+
+IDEAS = ("shift", "mask", "bias")
+
+
+def without(model, *ideas):
+    """Take ideas out of every block of a Swin Transformer, in place -> the model.
+
+    "shift": the windows stay where they are. "mask": the tokens of a shifted window all attend to
+    each other, even those that the roll carried there from the other edge. "bias": the relative
+    position bias is zero and stays so in training. Raises ValueError for another word.
+    """
+    unknown = set(ideas) - set(IDEAS)
+    if unknown:
+        raise ValueError(f"unknown idea {unknown.pop()!r}; there are: {', '.join(IDEAS)}")
+    for block in model.modules():
+        if isinstance(block, SwinTransformerBlock):
+            if "shift" in ideas:
+                block.shift_size = 0
+            if "mask" in ideas:
+                block.attn.register_forward_pre_hook(lambda attn, windows_and_mask: windows_and_mask[:1])
+            if "bias" in ideas:
+                nn.init.zeros_(block.attn.relative_position_bias_table).requires_grad_(False)
+    return model
 
 
 class PositionEmbedding(nn.Module):
@@ -37,12 +60,7 @@ def flat_model(preset, windows=True, shift=True, bias=True, position=False):
     dims = range(heads, 64 * heads, heads)
     dim = min(dims, key=lambda dim: abs(_size(model_config(preset, embed_dim=dim, **shape)) - wanted))
     model = SwinTransformer(model_config(preset, embed_dim=dim, **shape))
-    for block in model.modules():
-        if isinstance(block, SwinTransformerBlock):
-            if not shift:
-                block.shift_size = 0
-            if not bias:
-                nn.init.zeros_(block.attn.relative_position_bias_table).requires_grad_(False)
+    without(model, *(idea for idea, kept in (("shift", shift), ("bias", bias)) if not kept))
     if position:
         model.patch_embed = nn.Sequential(model.patch_embed, PositionEmbedding(side, side, dim))
     return model

@@ -7,7 +7,7 @@ from oracles import enlarge_weights
 from swin_cifar.config import train_config
 from swin_cifar.data import load_shapes10
 from swin_cifar.inspection import influence
-from swin_cifar.ladder import flat_model
+from swin_cifar.ladder import IDEAS, flat_model, without
 from swin_cifar.model import create_model
 from swin_cifar.studies import STUDIES
 from swin_cifar.training import fit
@@ -50,6 +50,48 @@ def test_without_bias_and_embedding_places_are_unknown(ideas, knows_places):
     with torch.no_grad():
         moved = (model(IMAGE[None]) - model(shuffled[None])).abs().max()
     assert moved > 1e-2 if knows_places else moved < 1e-4
+
+
+# What a model of one stage cannot do without each idea: two sums of its logits that are then equal.
+
+
+def red_and_green(*places):
+    """(1, 3, 32, 32): a token of colour at each (row, column, colour), 8 x 8 tokens of 4 x 4 pixels."""
+    tokens = torch.zeros(3, 8, 8)
+    for row, column, colour in places:
+        tokens[:, row, column] = torch.tensor([1.0, -1, -1] if colour == "red" else [-1.0, 1, -1])
+    return tokens.repeat_interleave(4, 1).repeat_interleave(4, 2)[None]
+
+
+def sums_equal_without(idea):
+    if idea == "shift":  # windows never meet, so each adds its part: no "same colour or not?"
+        colours = ("red", "red"), ("green", "green"), ("red", "green"), ("green", "red")
+        pictures = [red_and_green((3, 3, a), (4, 4, b)) for a, b in colours]
+        return pictures[:2], pictures[2:]
+    if idea == "mask":  # the map is a ring: moved by a window it looks the same
+        picture = red_and_green((2, 3, "red"), (2, 4, "green"))
+        return [picture], [picture.roll(16, dims=3)]
+    # Tokens that share all their windows can be swapped: no "left or right?"
+    return [red_and_green((2, 2, "red"), (2, 3, "green"))], [red_and_green((2, 2, "green"), (2, 3, "red"))]
+
+
+@pytest.mark.parametrize("idea", IDEAS)
+def test_what_no_weights_can_do_without_an_idea(idea):
+    torch.manual_seed(0)
+    differences = {}
+    for left_out in (None, *IDEAS):
+        model = enlarge_weights(flat_model("nano").eval())
+        without(model, *([left_out] if left_out else []))
+        with torch.no_grad():
+            one, other = (sum(model(picture) for picture in part) for part in sums_equal_without(idea))
+        differences[left_out] = (one - other).abs().max().item()
+    assert differences[idea] < 1e-5
+    assert differences[None] > 1e-3
+
+
+def test_an_unknown_idea_is_named():
+    with pytest.raises(ValueError, match="unknown idea 'hierarchy'; there are: shift, mask, bias"):
+        without(flat_model("nano"), "hierarchy")
 
 
 def test_a_bias_that_is_left_out_stays_out_in_training():
