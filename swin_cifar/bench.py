@@ -108,17 +108,6 @@ def arithmetic_ceiling(device, repeats, size=None):
     return 2 * size**3 / seconds
 
 
-def memory_ceiling(device, repeats, size=2**27):
-    """Bytes a second through memory: a tensor of `size` bytes, too large for caches, is copied.
-
-    A copy reads every byte once and writes it once.
-    """
-    source = torch.ones(size // 4, device=device)
-    target = torch.empty_like(source)
-    seconds = measure({"copy": lambda: target.copy_(source)}, repeats, device)["copy"]["q1"]
-    return 2 * source.numel() * source.element_size() / seconds
-
-
 def count_flops(function):
     """Floating-point operations of one call, a multiply-add counted as two."""
     with FlopCounterMode(display=False) as counter:

@@ -1,5 +1,7 @@
 """Swin with ideas taken out, and from a plain Vision Transformer to Swin one idea at a time."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -12,9 +14,10 @@ IDEAS = ("shift", "mask", "bias")
 def without(model, *ideas):
     """Take ideas out of every block of a Swin Transformer, in place -> the model.
 
-    "shift": the windows stay where they are. "mask": the tokens of a shifted window all attend to
-    each other, even those that the roll carried there from the other edge. "bias": the relative
-    position bias is zero and stays so in training. Raises ValueError for another word.
+    "shift": the windows stay where they are. "mask": all tokens of a window attend to each other,
+    also those that the roll carried there from the other edge, and padding. "bias": the relative
+    position bias is zero and stays so in training. The model's config knows nothing of this, so a
+    checkpoint of such a model loads as a whole one. Raises ValueError for another word.
     """
     unknown = set(ideas) - set(IDEAS)
     if unknown:
@@ -24,10 +27,14 @@ def without(model, *ideas):
             if "shift" in ideas:
                 block.shift_size = 0
             if "mask" in ideas:
-                block.attn.register_forward_pre_hook(lambda attn, windows_and_mask: windows_and_mask[:1])
+                block.to_windows = partial(_to_windows_without_mask, block)
             if "bias" in ideas:
                 nn.init.zeros_(block.attn.relative_position_bias_table).requires_grad_(False)
     return model
+
+
+def _to_windows_without_mask(block, x):
+    return SwinTransformerBlock.to_windows(block, x)[0], None
 
 
 class PositionEmbedding(nn.Module):

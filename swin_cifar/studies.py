@@ -69,7 +69,8 @@ def run_study(study, preset="nano", seeds=(0,), data_root="data", folder=FOLDER,
     """Train every variant of a study with every seed; a run whose history is there is left out.
 
     `recipe`: changes for all of its runs, fewer epochs for example. Raises ValueError for a
-    study that does not exist, and what `load_cifar10` and `fit` raise.
+    study that does not exist and where a history that is there was made with another recipe,
+    and what `load_cifar10` and `fit` raise.
     """
     if study not in STUDIES:
         raise ValueError(f"unknown study {study!r}; there are: {', '.join(STUDIES)}")
@@ -79,9 +80,11 @@ def run_study(study, preset="nano", seeds=(0,), data_root="data", folder=FOLDER,
     for seed in seeds:
         for name, variant in STUDIES[study].items():
             path = _path(folder, study, preset, name, seed)
-            if path.exists():
-                continue
             config = train_config(preset, **{"seed": seed, **recipe, **variant.recipe})
+            if path.exists():
+                if History.load(path).recipe != asdict(config):
+                    raise ValueError(f"{path} was made with another recipe: move it away, or use its recipe")
+                continue
             torch.manual_seed(seed)
             model = variant.build(preset).to(device)
             history = fit(model, train, validation, config, progress=False)

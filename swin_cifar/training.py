@@ -136,7 +136,8 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     CheckpointError where a run cannot be saved or is not the one to continue.
 
     Under `distributed.joined` each process takes its share of every batch, and all end with
-    the weights that one process would get; process 0 alone evaluates, prints and saves.
+    the weights that one process would get, but for rounding and for DropPath, which draws for
+    each process; process 0 alone evaluates, prints and saves.
     """
     config = config or TrainConfig()
     if resume and checkpoint is None:

@@ -69,6 +69,12 @@ def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
 
 
+def test_a_history_of_another_recipe_is_not_taken_for_this_one(small, tmp_path):
+    run_study("tiny", folder=tmp_path, epochs=1)
+    with pytest.raises(ValueError, match="as-it-is_0.json was made with another recipe"):
+        run_study("tiny", folder=tmp_path, epochs=2)
+
+
 def test_an_unknown_study_is_named():
     with pytest.raises(ValueError, match="there are: preset, recipe, ladder"):
         run_study("receipt")

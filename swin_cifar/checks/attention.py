@@ -1,0 +1,292 @@
+"""Checks of notebook 05: a softmax for large scores, one head of a layer, attention chunk by chunk."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from swin_cifar import plotting
+from swin_cifar.checks.core import Exercise, Sign, photo
+
+# --- stable_softmax ----------------------------------------------------------------------
+
+
+def _softmax_row_by_row(scores):
+    rows = []
+    for row in scores.double().flatten(0, -2):
+        rows.append(torch.stack([1 / (row - score).exp().sum() for score in row]))  # never 0 / 0
+    return torch.stack(rows).view(scores.shape).float()
+
+
+def _share(positive, dim=-1):
+    return positive / positive.sum(dim=dim, keepdim=True)
+
+
+def _columns(scores):
+    return scores.softmax(dim=-2)
+
+
+def _draw_softmax(function):
+    figure, axes = plotting.panels(1, 3, size=2.2)
+    for ax, start in zip(axes, (0, 100, 1000)):
+        scores = start + torch.tensor([[0.0, 1.0, 2.0, 1.5]])
+        plotting.draw_bars(ax, function(scores)[0], f"scores from {start} on")
+    return figure, "Three equal bar charts: weights of scores near 0, near 100 and near 1000."
+
+
+stable_softmax = Exercise(
+    "stable_softmax",
+    answer=_softmax_row_by_row,
+    cases=lambda: {
+        "small scores": (torch.randn(3, 5),),
+        "a single row": (torch.randn(1, 4),),
+        "scores up to 1000": (1000 * torch.rand(4, 6),),
+        "one row near 1000, one near -1000": (torch.tensor([[1000.0, 1001.0], [-1000.0, -1002.0]]),),
+        "two heads": (300 * torch.randn(2, 3, 4),),
+    },
+    mistakes={
+        "Large scores give nan: float32 cannot hold exp(100). You may add the same "
+        "number to all scores of a row without changing its weights. Which number keeps "
+        "exp small?": lambda scores: _share(scores.exp()),
+        "You subtract one number from all rows. A row far below it becomes 0 / 0: each row needs its own.": (
+            lambda scores: _share((scores - scores.max()).exp())
+        ),
+        "You subtract the mean of each row; a score far above the mean is still too large for exp.": (
+            lambda scores: _share((scores - scores.mean(dim=-1, keepdim=True)).exp())
+        ),
+        "You divide the scores. That makes them smaller, but changes the weights: only "
+        "differences may stay.": (
+            lambda scores: (scores / scores.abs().amax(dim=-1, keepdim=True)).softmax(dim=-1)
+        ),
+        "You cut large scores off, so that different scores get the same weight.": (
+            Sign(lambda found, scores: _looks_clamped(found, scores))
+        ),
+        "The columns add up to 1, not the rows. The last axis belongs to one query.": _columns,
+        "The weights of a row do not add up to 1: the division is missing.": (
+            lambda scores: (scores - scores.amax(dim=-1, keepdim=True)).exp()
+        ),
+    },
+    picture=_draw_softmax,
+    axes="(..., N)",
+)
+
+
+def _is_like(found, scores):
+    return isinstance(found, torch.Tensor) and found.shape == scores.shape and found.isfinite().all()
+
+
+def _looks_clamped(found, scores):
+    """Right for small scores; where scores are large, some that differ have equal weights above 0."""
+    if not _is_like(found, scores):
+        return False
+    if scores.abs().max() < 20:
+        return torch.allclose(found, scores.softmax(dim=-1), atol=1e-4)
+    top = scores.topk(2, dim=-1).values
+    pairs = found.topk(2, dim=-1).values
+    return ((pairs[..., 0] - pairs[..., 1] < 1e-6) & (top[..., 0] - top[..., 1] > 1e-3)).any()
+
+
+# --- one_head ----------------------------------------------------------------------------
+
+
+def _one_head_by_loops(x, weight, bias, heads, head):
+    B, nW, N, C = x.shape
+    d = C // heads
+    attn = x.new_zeros(B, nW, N, N)
+    for b in range(B):
+        for w in range(nW):
+            q, k = (
+                [_slice(x[b, w, i], weight, bias, part * C + head * d, d) for i in range(N)]
+                for part in (0, 1)
+            )
+            for i in range(N):
+                attn[b, w, i] = torch.stack([q[i] @ k[j] / math.sqrt(d) for j in range(N)]).softmax(0)
+    return attn
+
+
+def _slice(token, weight, bias, start, d):
+    return weight[start : start + d] @ token + bias[start : start + d]
+
+
+def _one_head(x, weight, bias, heads, head, order="q k v, heads", scale="d", dim=-1, use_bias=True):
+    """With a mistake, if asked for."""
+    qkv = F.linear(x, weight, bias if use_bias else None)
+    if order == "heads, q k v":
+        q, k, _ = qkv.unflatten(-1, (heads, 3, -1))[..., head, :, :].unbind(-2)
+    elif order == "heads last":
+        q, k, _ = qkv.unflatten(-1, (3, -1, heads))[..., head].unbind(-2)
+    else:
+        q, k, v = qkv.unflatten(-1, (3, heads, -1))[..., head, :].unbind(-2)
+        q, k = {"k q v, heads": (k, q), "q v k, heads": (q, v)}.get(order, (q, k))
+    size = {"d": q.shape[-1], "C": x.shape[-1], "none": 1, "N": x.shape[2], "d squared": q.shape[-1] ** 2}[
+        scale
+    ]
+    return (q @ k.transpose(-2, -1) / math.sqrt(size)).softmax(dim=dim)
+
+
+def _with(**mistake):
+    return lambda *inputs: _one_head(*inputs, **mistake)
+
+
+def _one_head_cases():
+    def inputs(B, nW, N, C, heads, head):
+        return torch.randn(B, nW, N, C), torch.randn(3 * C, C), torch.randn(3 * C), heads, head
+
+    return {
+        "one head": inputs(1, 2, 4, 4, 1, 0),
+        "the first of 3 heads": inputs(1, 2, 4, 12, 3, 0),
+        "the last of 2 heads, two pictures": inputs(2, 3, 4, 8, 2, 1),
+        "the middle of 3 heads": inputs(1, 1, 9, 12, 3, 1),
+    }
+
+
+def _draw_one_head(function):
+    image = photo()[:, 8:24, 12:28]
+    tokens = image.unfold(1, 4, 4).unfold(2, 4, 4).permute(1, 2, 0, 3, 4).reshape(16, 48)
+    tokens = (tokens - tokens.mean(0))[None, None]  # (1, 1, 16, 48)
+    weight = torch.eye(48).repeat(3, 1) * 2  # queries and keys are the pixels themselves, one colour per head
+    maps = [function(tokens, weight, torch.zeros(144), 3, head)[0, 0, 5].view(4, 4) for head in range(3)]
+    figure, axes = plotting.panels(1, 4, size=2.3)
+    plotting.draw_picture(axes[0], image, "a window of 16 tokens")
+    plotting.draw_mark(axes[0], 1, 1, unit=4)
+    for head, (ax, values) in enumerate(zip(axes[1:], maps)):
+        plotting.draw_heat(ax, values, f"your head {head}: {('red', 'green', 'blue')[head]}", limit=0.5)
+        plotting.draw_mark(ax, 1, 1)
+    return figure, "A window with one token framed, and its attention in three heads, one for each colour."
+
+
+one_head = Exercise(
+    "one_head",
+    answer=_one_head_by_loops,
+    cases=_one_head_cases,
+    mistakes={
+        "The rows of the weight are in the order q, k, v, and inside each of them head "
+        "after head. You take q, k and v of one head from neighbouring rows.": _with(order="heads, q k v"),
+        "A head's d numbers are neighbours; you take every heads-th number.": _with(order="heads last"),
+        "The scores are not divided by sqrt(d).": _with(scale="none"),
+        "You divide by sqrt(C). How many numbers have the query and the key of one head?": _with(scale="C"),
+        "You divide by sqrt(N). The length of query and key counts, not the number of tokens.": _with(
+            scale="N"
+        ),
+        "You divide by d, not by its root.": _with(scale="d squared"),
+        "The columns add up to 1, not the rows: softmax runs over the queries instead of the keys.": _with(
+            dim=-2
+        ),
+        "The bias of the linear map is forgotten.": _with(use_bias=False),
+        "Query and key have changed places: row i must belong to the token that looks.": _with(
+            order="k q v, heads"
+        ),
+        "You take the values for the keys. The order of the parts is q, k, v.": _with(order="q v k, heads"),
+        "You always return head 0.": lambda x, weight, bias, heads, head: _one_head(
+            x, weight, bias, heads, 0
+        ),
+    },
+    picture=_draw_one_head,
+    axes="(B, nW, N, N)",
+)
+
+# --- attend_in_chunks --------------------------------------------------------------------
+
+
+def _attend_at_once(q, chunks):
+    k, v = (torch.cat(parts) for parts in zip(*chunks))
+    scores = q.double() @ k.double().T / math.sqrt(q.shape[1])
+    return (scores.softmax(dim=-1) @ v.double()).float()
+
+
+def _running(q, chunks, maximum="rescaled", scale=True, rescale=("sum", "out")):
+    """Chunk by chunk, with a mistake if asked for."""
+    out, total, largest = 0, 0, torch.full((len(q), 1), -math.inf if maximum != "none" else 0.0)
+    for k, v in chunks:
+        scores = q @ k.T / (math.sqrt(q.shape[1]) if scale else 1)
+        new = largest if maximum == "none" else torch.maximum(largest, scores.amax(dim=1, keepdim=True))
+        if maximum == "of the chunk":
+            new = scores.amax(dim=1, keepdim=True)
+        weights, factor = (scores - new).exp(), (largest - new).exp() if maximum == "rescaled" else 1
+        total = total * (factor if "sum" in rescale else 1) + weights.sum(dim=1, keepdim=True)
+        out = out * (factor if "out" in rescale else 1) + weights @ v
+        largest = new
+    return out / total
+
+
+def _chunk(q, k, v):
+    return (q @ k.T / math.sqrt(q.shape[1])).softmax(dim=-1) @ v
+
+
+def _mean_of_chunks(q, chunks):
+    return torch.stack([_chunk(q, k, v) for k, v in chunks]).mean(dim=0)
+
+
+def _mean_by_length(q, chunks):
+    return sum(len(k) * _chunk(q, k, v) for k, v in chunks) / sum(len(k) for k, _ in chunks)
+
+
+def _sum_of_chunks(q, chunks):
+    return sum(_chunk(q, k, v) for k, v in chunks)
+
+
+def _chunks(sizes, d=8, growth=1.0):
+    """q (5, d), and one (keys, values) per size; keys `growth` times as large from chunk to chunk."""
+    pairs = [(growth**i * torch.randn(n, d), torch.randn(n, d)) for i, n in enumerate(sizes)]
+    return 2 * torch.randn(5, d), pairs
+
+
+def _draw_chunks(function):
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(64, 16, generator=generator) for _ in range(3))
+    chunks = list(zip(k.split(4), v.split(4)))
+    final = _attend_at_once(q, chunks)
+    away = [(function(q, chunks[:n]) - final).abs().mean().item() for n in range(1, 17)]
+    line = {"yours": (list(range(1, 17)), away)}
+    figure = plotting.plot_curves(line, "chunks of 4 keys seen", "distance from the final output")
+    return figure, "A falling line: the output comes nearer to the final one with each chunk and ends at 0."
+
+
+attend_in_chunks = Exercise(
+    "attend_in_chunks",
+    answer=_attend_at_once,
+    cases=lambda: {
+        "one chunk": _chunks([6]),
+        "three equal chunks": _chunks([4, 4, 4]),
+        "a shorter last chunk": _chunks([5, 5, 2]),
+        "scores that grow from chunk to chunk": _chunks([4, 4, 4], growth=3.0),
+        "scores that shrink from chunk to chunk": _chunks([4, 4, 4], growth=1 / 3),
+        "scores in the hundreds": _chunks([3, 3, 3], growth=20.0),
+    },
+    mistakes={
+        "You take the mean of the chunks' outputs. A chunk with larger scores must "
+        "count more: add up what stands above and below the fraction line of softmax, "
+        "and divide once, at the end.": _mean_of_chunks,
+        "You weigh the chunks by their number of keys. What counts is the sum of their "
+        "exp(score).": _mean_by_length,
+        "You add the outputs of the chunks, each with weights that add up to 1 already. "
+        "Divide once, at the end.": (_sum_of_chunks),
+        "Scores in the hundreds give nan or 0: subtract the largest score that each query has seen so far.": (
+            lambda q, chunks: _running(q, chunks, maximum="none")
+        ),
+        "Each chunk subtracts its own largest score, and the sums of different chunks "
+        "are added as if they had subtracted the same.": lambda q, chunks: _running(
+            q, chunks, maximum="of the chunk"
+        ),
+        "When a larger score arrives, the sums so far belong to the old maximum. Both "
+        "have to be brought to the new one.": lambda q, chunks: _running(q, chunks, rescale=()),
+        "When a larger score arrives, you bring only the sum of weights to the new "
+        "maximum. The sum of values needs the same factor.": lambda q, chunks: _running(
+            q, chunks, rescale=("sum",)
+        ),
+        "When a larger score arrives, you bring only the sum of values to the new "
+        "maximum. The sum of weights needs the same factor.": lambda q, chunks: _running(
+            q, chunks, rescale=("out",)
+        ),
+        "The scores are not divided by sqrt(d).": lambda q, chunks: _running(q, chunks, scale=False),
+        "Only the last chunk counts: what the others have found is overwritten.": (
+            lambda q, chunks: _chunk(q, *chunks[-1])
+        ),
+        "Only the first chunk counts. Does `return` stand inside the loop?": lambda q, chunks: _chunk(
+            q, *chunks[0]
+        ),
+    },
+    picture=_draw_chunks,
+    axes="(N, d)",
+    tolerance=1e-4,
+)

@@ -1,0 +1,300 @@
+"""The core of the checks: run a student's function, compare what it gives, and say what is wrong."""
+
+import copy
+import math
+import re
+import textwrap
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from swin_cifar import plotting
+from swin_cifar.data import load_shapes10
+
+
+@dataclass(frozen=True)
+class Verdict:
+    passed: bool | None  # None: not attempted
+    text: str
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A mistake known by a property of the result: `seen(found, *inputs)` -> bool, True in every case."""
+
+    seen: Callable
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What one exercise asks for, and how a check finds out what is wrong with an attempt.
+
+    Called with a student's function it prints a verdict, and draws what the function does
+    if it is right. The inputs are made so that mistakes show: maps that are not square, more
+    than one picture, numbers that are all different.
+    """
+
+    name: str
+    answer: Callable  # the right function, in another way than students are asked to write it
+    cases: Callable  # () -> {what is special about it: inputs}
+    mistakes: dict  # {what to say: a function with this mistake, or a Sign}; the first that fits is said
+    picture: Callable  # function -> figure, its alternative text
+    axes: str = ""  # of the result, such as "(B, nW, N, C)"
+    call: Callable = lambda function, *inputs: function(*inputs)  # what is compared
+    tolerance: float = 1e-5
+
+    def __call__(self, function):
+        verdict = self.verdict(function)
+        print(verdict.text)
+        if verdict.passed:
+            with torch.random.fork_rng([]):
+                torch.manual_seed(0)
+                plotting.show(*self.picture(function))
+
+    def verdict(self, function):
+        """-> Verdict. Nothing that a student's function does or raises comes out of here."""
+        if not callable(function):
+            return _say(False, f"Hand over the function itself, without calling it: check.{self.name}(...)")
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            cases = self.cases()
+            attempts = {label: self._run(function, inputs) for label, inputs in cases.items()}
+            if any(_is_skeleton(attempt.error, function) for attempt in attempts.values()):
+                return _say(None, f"{self.name} is not written yet. Run this cell again when it is.")
+            answers = {label: self._run(self.answer, inputs) for label, inputs in cases.items()}
+            return self._judge(function, attempts, answers, cases)
+
+    def _judge(self, function, attempts, answers, cases):
+        right = [label for label in cases if attempts[label].agrees(answers[label], self.tolerance)]
+        changed = [label for label in cases if attempts[label].changed]
+        if changed:
+            return _say(
+                False, f"Not right yet. The function changes its input ({changed[0]}): make a new tensor."
+            )
+        if len(right) == len(cases):
+            return _say(True, f"Right. Tried with: {'; '.join(cases)}.")
+        for message, mistake in self.mistakes.items():
+            if self._fits(mistake, attempts, answers, cases):
+                return _say(False, f"Not right yet. {message}")
+        # No single mistake explains all that is wrong: say for which input, and what there.
+        wrong = [label for label in cases if label not in right]
+        label, message = self._likely(wrong, attempts, cases)
+        if message is None:
+            message = self._difference(function, attempts[label], answers[label])
+        if not right:
+            return _say(False, f"Not right yet, for instance for {label}{message}")
+        those = f": {'; '.join(right)}" if len(right) < 3 else f" {len(right)} of {len(cases)} inputs"
+        return _say(False, f"Right for{those}. Not for {label}{message}")
+
+    def _likely(self, wrong, attempts, cases):
+        """-> the first input for which one mistake explains what is wrong, and its message, else None."""
+        for label in wrong:
+            for message, mistake in self.mistakes.items():
+                if isinstance(mistake, Sign) or _count(attempts[label].found) < 8:  # few may agree by chance
+                    continue
+                if attempts[label].agrees(self._run(mistake, cases[label]), self.tolerance):
+                    return label, f". {message}"
+        return wrong[0], None
+
+    def _difference(self, function, attempt, answer):
+        if attempt.error:
+            return f": {explain_error(attempt.error, function)}"
+        return f": {explain(attempt.found, answer.found, self.axes, self.tolerance)}"
+
+    def _fits(self, mistake, attempts, answers, cases):
+        """Does the attempt give what the mistake gives, wherever it gives something, some of it wrong?"""
+        if isinstance(mistake, Sign):
+            return all(a.error is None and mistake.seen(a.found, *a.inputs) for a in attempts.values())
+        wrong = False
+        for label, attempt in attempts.items():
+            if attempt.error:  # what it would have given there is not known
+                continue
+            if not attempt.agrees(self._run(mistake, cases[label]), self.tolerance):
+                return False
+            wrong |= not attempt.agrees(answers[label], self.tolerance)
+        return wrong
+
+    def _run(self, function, inputs):
+        inputs = copy.deepcopy(inputs)
+        before = copy.deepcopy(inputs)
+        torch.manual_seed(0)
+        try:
+            found = self.call(function, *inputs)
+        except Exception as error:  # whatever it is, it is the student's, and shown to them
+            return _Run(None, error, inputs, False)
+        return _Run(found, None, inputs, not same(_tensors(inputs), _tensors(before), 0))
+
+
+@dataclass
+class _Run:
+    """What a function gave for one case."""
+
+    found: object
+    error: Exception | None
+    inputs: tuple
+    changed: bool  # its inputs
+
+    def agrees(self, other, tolerance):
+        return not (self.error or other.error) and same(self.found, other.found, tolerance)
+
+
+def _say(passed, text):
+    return Verdict(passed, textwrap.fill(text, 105, break_long_words=False, break_on_hyphens=False))
+
+
+def _is_skeleton(error, function):
+    """Was it the function itself that raised NotImplementedError?"""
+    if type(error) is not NotImplementedError:
+        return False
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return frames[-1][0].f_code is getattr(function, "__code__", None)
+
+
+def _tensors(inputs):
+    """The tensors among the inputs, and among the members of lists and tuples in them."""
+    if isinstance(inputs, (list, tuple)):
+        return [tensor for member in inputs for tensor in _tensors(member)]
+    return [inputs] if isinstance(inputs, torch.Tensor) else []
+
+
+def _count(found):
+    """How many numbers, texts and so on a result holds."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, (list, tuple)):
+        return sum(map(_count, found))
+    return found.numel() if isinstance(found, torch.Tensor) else 1
+
+
+# --- comparing ---------------------------------------------------------------------------
+
+
+def same(found, expected, tolerance):
+    """Are they alike, with the same types and shapes? A list is as good as a tuple; nan equals nan."""
+    if isinstance(expected, dict):
+        return (
+            isinstance(found, dict)
+            and found.keys() == expected.keys()
+            and all(same(found[key], value, tolerance) for key, value in expected.items())
+        )
+    if isinstance(expected, (list, tuple)):
+        return (
+            isinstance(found, (list, tuple))
+            and len(found) == len(expected)
+            and all(same(f, e, tolerance) for f, e in zip(found, expected))
+        )
+    if isinstance(expected, torch.Tensor):
+        alike = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (
+            expected.shape,
+            expected.dtype,
+        )
+        return alike and not _differs(found, expected, tolerance).any()
+    if isinstance(expected, float):
+        return type(found) in (int, float) and math.isclose(
+            found, expected, rel_tol=tolerance, abs_tol=tolerance
+        )
+    return type(found) is type(expected) and found == expected
+
+
+def _differs(found, expected, tolerance):
+    if not expected.is_floating_point():
+        return found != expected
+    return ~torch.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+# --- words -------------------------------------------------------------------------------
+
+
+def explain(found, expected, axes="", tolerance=1e-5):
+    """-> in words, the first thing in which `found` differs from `expected`."""
+    if found is None:
+        return "nothing is returned. Does the function end with `return`?"
+    if isinstance(expected, dict) and isinstance(found, dict):
+        key = next(key for key, value in expected.items() if not same(found.get(key), value, tolerance))
+        return f"{key}: {explain(found.get(key), expected[key], axes, tolerance)}"
+    if isinstance(expected, (list, tuple)):
+        return _explain_list(found, expected, axes, tolerance)
+    if isinstance(expected, torch.Tensor):
+        return _explain_tensor(found, expected, axes, tolerance)
+    if isinstance(found, torch.Tensor):
+        return "you return a tensor, expected a plain Python number (`.item()`)"
+    if type(found) is not type(expected) and not (type(found) is int and type(expected) is float):
+        return f"you return {_kind(found)}, expected {_kind(expected)}"
+    return f"you return {_number(found)}, expected {_number(expected)}"
+
+
+def _explain_list(found, expected, axes, tolerance):
+    if not isinstance(found, (list, tuple)):
+        return f"you return {_kind(found)}, expected {len(expected)} things in a list or tuple"
+    if len(found) != len(expected):
+        return f"you return {len(found)} things, expected {len(expected)}"
+    place = next(i for i, (f, e) in enumerate(zip(found, expected)) if not same(f, e, tolerance))
+    return f"in place {place} {explain(found[place], expected[place], axes, tolerance)}"
+
+
+def _explain_tensor(found, expected, axes, tolerance):
+    axes = f"{axes} = " if axes else ""
+    if not isinstance(found, torch.Tensor):
+        return f"you return {_kind(found)}, expected a tensor {axes}{tuple(expected.shape)}"
+    if found.shape != expected.shape:
+        return f"you return the shape {tuple(found.shape)}, expected {axes}{tuple(expected.shape)}"
+    if found.dtype != expected.dtype:
+        return f"the numbers are of type {found.dtype}, expected {expected.dtype}"
+    different = _differs(found, expected, tolerance).nonzero()
+    place = tuple(different[0].tolist())
+    count = f"{len(different)} of {expected.numel()} numbers differ, the first"
+    return f"{count} at {axes}{place}: you have {_number(found[place])}, expected {_number(expected[place])}"
+
+
+def explain_error(error, function):
+    """-> in words, where in the student's code it was raised, and what it says."""
+    message = (str(error).strip().splitlines() or [""])[0]
+    message = re.sub(r"0x[0-9a-f]+", "0x...", message)
+    message = f"{type(error).__name__}: {textwrap.shorten(message, 100, placeholder=' ...')}".strip(": ")
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if not frames:
+        return f"it cannot be called as the skeleton can: {message}"
+    line = textwrap.shorten(frames[-1].line, 80, placeholder=" ...")
+    return f"your code stops at `{line}` with {message}"
+
+
+def _kind(value):
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "True or False",
+        str: "a text",
+        dict: "a dictionary",
+    }
+    names |= {list: "a list", tuple: "a tuple", torch.Tensor: "a tensor", type(None): "nothing"}
+    return names.get(type(value), f"an object of type {type(value).__name__}")
+
+
+def _number(value):
+    value = value.item() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, str):
+        return repr(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+# --- inputs and pictures -----------------------------------------------------------------
+
+
+def numbered(*shape):
+    """A tensor of this shape whose numbers are all different: 0, 1, 2, ..."""
+    return torch.arange(math.prod(shape), dtype=torch.float32).view(shape)
+
+
+@cache
+def photos():
+    """(n, 3, 32, 32) float in [0, 1]: pictures that come with the package."""
+    return load_shapes10(8, 1)[0].images / 255
+
+
+def photo():
+    """(3, 32, 32) float in [0, 1]: a star, not in the middle."""
+    return photos()[5]

@@ -1,0 +1,1002 @@
+"""Wrong answers to the exercises, as students write them, each with words that its check must say."""
+
+import math
+import re
+
+import torch
+import torch.nn.functional as F
+
+from swin_cifar import relative_position_index, shifted_window_mask, window_partition, window_reverse
+
+PLANTED = {}  # name of the exercise: [(what must be said, the wrong function), ...]
+
+
+def planted(exercise, says):
+    """Plant the decorated function as an answer to the exercise."""
+
+    def keep(function):
+        PLANTED.setdefault(exercise, []).append((says, function))
+        return function
+
+    return keep
+
+
+# --- 02 ----------------------------------------------------------------------------------
+
+
+@planted("pad_centred", "A side that fits already gets a whole patch")
+def pads_what_fits(images, P):
+    h, w = images.shape[-2:]
+    rows, cols = P - h % P, P - w % P
+    return F.pad(images, (cols // 2, cols - cols // 2, rows // 2, rows - rows // 2))
+
+
+@planted("pad_centred", "With which axis does F.pad begin?")
+def pads_height_first(images, P):
+    h, w = images.shape[-2:]
+    rows, cols = -h % P, -w % P
+    return F.pad(images, (rows // 2, rows - rows // 2, cols // 2, cols - cols // 2))
+
+
+@planted("pad_centred", "Half of them belong on the left and above")
+def pads_as_in_the_notebook(images, P):
+    height, width = images.shape[2:]
+    return F.pad(images, (0, (P - width % P) % P, 0, (P - height % P) % P))
+
+
+@planted("pad_centred", "one is missing")
+def pads_two_floored_halves(images, P):
+    rows, cols = (math.ceil(n / P) * P - n for n in images.shape[2:])
+    return F.pad(images, (cols // 2, cols // 2, rows // 2, rows // 2))
+
+
+@planted("pad_centred", "The odd zero stands before the picture")
+def pads_more_before(images, P):
+    rows, cols = (math.ceil(n / P) * P - n for n in images.shape[2:])
+    out = torch.zeros(*images.shape[:2], images.shape[2] + rows, images.shape[3] + cols)
+    top, left = math.ceil(rows / 2), math.ceil(cols / 2)
+    out[:, :, top : top + images.shape[2], left : left + images.shape[3]] = images
+    return out
+
+
+@planted("patches_at_once", "each 'patch' is a run of the picture's rows")
+def only_views(images, P):
+    B, c, h, w = images.shape
+    return images.view(B, h // P, w // P, c, P, P)
+
+
+@planted("patches_at_once", "you have split it into (P, H)")
+def splits_into_p_first(images, P):
+    x = images.unflatten(2, (P, -1)).unflatten(4, (P, -1))  # (B, 3, P, H, P, W)
+    return x.permute(0, 3, 5, 1, 2, 4)
+
+
+@planted("patches_at_once", "Each patch is transposed")
+def swaps_row_and_column(images, P):
+    x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P))
+    return x.permute(0, 2, 4, 1, 5, 3)
+
+
+@planted("patches_at_once", "In your patches the colour comes last")
+def channels_last(images, P):
+    return images.permute(0, 2, 3, 1).unfold(1, P, P).unfold(2, P, P).permute(0, 1, 2, 4, 5, 3)
+
+
+@planted("patches_at_once", "Right for: a square picture")
+def knows_square_pictures_only(images, P):
+    B, c, side, _ = images.shape
+    return images.reshape(B, c, side // P, P, side // P, P).permute(0, 2, 4, 1, 3, 5)
+
+
+@planted("absorb_normalization", "The colours are mixed up")
+def pixel_after_pixel(weight, bias, mean, std):
+    n = weight.shape[1] // 3
+    m, s = torch.cat([mean] * n), torch.cat([std] * n)
+    return weight / s, bias - (weight / s * m).sum(dim=1)
+
+
+@planted("absorb_normalization", "The bias is the old one")
+def forgets_the_constant(weight, bias, mean, std):
+    w = weight.unflatten(1, (3, -1)) / std[:, None]
+    return w.flatten(1), bias
+
+
+@planted("absorb_normalization", "the mean is subtracted from the pixels, not added")
+def adds_the_mean(weight, bias, mean, std):
+    w = weight.unflatten(1, (3, -1)) / std[:, None]
+    return w.flatten(1), bias + (w * mean[:, None]).sum(dim=(1, 2))
+
+
+@planted("absorb_normalization", "the mean is not divided by std")
+def old_weights_in_the_bias(weight, bias, mean, std):
+    w = weight.unflatten(1, (3, -1))
+    return (w / std[:, None]).flatten(1), bias - (w.sum(dim=2) * mean).sum(dim=1)
+
+
+@planted("absorb_normalization", "you return a tensor, expected 2 things")
+def forgets_to_return_the_bias(weight, bias, mean, std):
+    return weight / std.repeat_interleave(weight.shape[1] // 3)
+
+
+# --- 03 ----------------------------------------------------------------------------------
+
+
+@planted("ungather", "Top-right and bottom-left have changed places")
+def in_reading_order(x):
+    B, H, W, C = x.shape
+    return x.view(B, H, W, 2, 2, C // 4).transpose(2, 3).reshape(B, 2 * H, 2 * W, C // 4)
+
+
+@planted("ungather", "you take every fourth number")
+def every_fourth(x):
+    B, H, W, C4 = x.shape
+    out = torch.zeros(B, 2 * H, 2 * W, C4 // 4)
+    for n, (row, col) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
+        out[:, row::2, col::2] = x[..., n::4]
+    return out
+
+
+@planted("ungather", "You lay the four maps side by side")
+def as_quadrants(x):
+    B, H, W, C4 = x.shape
+    C = C4 // 4
+    out = torch.zeros(B, 2 * H, 2 * W, C)
+    out[:, :H, :W], out[:, H:, :W] = x[..., :C], x[..., C : 2 * C]
+    out[:, :H, W:], out[:, H:, W:] = x[..., 2 * C : 3 * C], x[..., 3 * C :]
+    return out
+
+
+@planted("ungather", "no number has moved")
+def a_view_will_do(x):
+    B, H, W, C4 = x.shape
+    return x.view(B, 2 * H, 2 * W, -1)
+
+
+@planted("mean_merge", "but you divide by 4")
+def always_four(x):
+    H, W = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+    return (x[:, 0::2, 0::2] + x[:, 1::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 1::2]) / 4
+
+
+@planted("mean_merge", "The last row or column of an odd side is dropped")
+def drops_the_edge(x):
+    return F.avg_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
+@planted("mean_merge", "Count places, not values")
+def counts_what_is_not_zero(x):
+    H, W = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+    four = torch.stack([x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]])
+    return four.sum(dim=0) / (four != 0).sum(dim=0).clamp(min=1)
+
+
+@planted("mean_merge", "the sum of the tokens, not their mean")
+def forgets_to_divide(x):
+    H, W = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+    return x[:, 0::2, 0::2] + x[:, 1::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 1::2]
+
+
+@planted("mean_merge", "Right for: even height and width. Not for odd height: your code stops")
+def knows_even_sides_only(x):
+    return (x[:, 0::2, 0::2] + x[:, 1::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 1::2]) / 4
+
+
+# --- 04 ----------------------------------------------------------------------------------
+
+
+@planted("partition_channels_first", "a transpose is missing")
+def forgets_the_transpose(x, M):
+    B, C, H, W = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(B, H // M, M, W // M, M, C)
+    return x.flatten(3, 4).flatten(1, 2).reshape(B, -1, M * M, C)
+
+
+@planted("partition_channels_first", "only read as (N, C)")
+def reads_channels_as_tokens(x, M):
+    B, C, H, W = x.shape
+    x = x.view(B, C, H // M, M, W // M, M).permute(0, 2, 4, 1, 3, 5)  # (B, H/M, W/M, C, M, M)
+    return x.reshape(B, -1, M * M, C)
+
+
+@planted("partition_channels_first", "The channels still stand before the tokens")
+def channels_before_tokens(x, M):
+    B, C, H, W = x.shape
+    x = x.view(B, C, H // M, M, W // M, M).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(B, -1, C, M * M)
+
+
+@planted("partition_channels_first", "The windows are numbered column by column")
+def column_of_windows_first(x, M):
+    B, C, H, W = x.shape
+    windows = []
+    for left in range(0, W, M):
+        for top in range(0, H, M):
+            windows.append(x[:, :, top : top + M, left : left + M].flatten(2).transpose(1, 2))
+    return torch.stack(windows, dim=1)
+
+
+@planted("partition_channels_first", "The tokens inside each window are numbered column by column")
+def column_of_tokens_first(x, M):
+    B, C, H, W = x.shape
+    x = x.view(B, C, H // M, M, W // M, M).permute(0, 2, 4, 5, 3, 1)
+    return x.reshape(B, -1, M * M, C)
+
+
+@planted("partition_channels_first", "Right for: a square map. Not for a map wider than high")
+def takes_width_for_height(x, M):
+    B, C, H, W = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(B, W // M, M, H // M, M, C)
+    return x.transpose(2, 3).reshape(B, -1, M * M, C)
+
+
+@planted("window_for_budget", "You count attention between all pairs of tokens of the map")
+def uses_equation_1(side, C, budget):
+    cost = 4 * side * side * C * C + 2 * (side * side) ** 2 * C
+    best = 0
+    for M in range(1, side + 1):
+        if side % M == 0 and cost <= budget:
+            best = M
+    return best
+
+
+@planted("window_for_budget", "How many tokens has a window?")
+def forgets_the_square(side, C, budget):
+    tokens = side * side
+    fits = [
+        M for M in range(1, side + 1) if side % M == 0 and 4 * tokens * C**2 + 2 * M * tokens * C <= budget
+    ]
+    return fits[-1] if fits else 0
+
+
+@planted("window_for_budget", "M must divide the side")
+def forgets_to_divide_the_side(side, C, budget):
+    M = 0
+    while M < side and side**2 * (4 * C**2 + 2 * (M + 1) ** 2 * C) <= budget:
+        M += 1
+    return M
+
+
+@planted("window_for_budget", "uses up the budget exactly is allowed")
+def demands_less_than_the_budget(side, C, budget):
+    best = 0
+    for M in range(1, side + 1):
+        if side % M == 0 and side**2 * (4 * C**2 + 2 * M**2 * C) < budget:
+            best = M
+    return best
+
+
+@planted("window_for_budget", "You return the smallest window")
+def returns_at_once(side, C, budget):
+    for M in range(1, side + 1):
+        if side % M == 0 and side**2 * (4 * C**2 + 2 * M**2 * C) <= budget:
+            return M
+    return 0
+
+
+@planted("reverse_rectangles", "every window has become a run of rows")
+def one_reshape(windows, height, width, H, W):
+    B, nW, N, C = windows.shape
+    return windows.reshape(B, H, W, C)
+
+
+@planted("reverse_rectangles", "Height and width of the window have changed places")
+def width_before_height(windows, height, width, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.view(B, H // width, W // height, width, height, C)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(B, H, W, C)
+
+
+@planted("reverse_rectangles", "The tokens of each window are laid out column by column")
+def lays_columns(windows, height, width, H, W):
+    out = torch.zeros(windows.shape[0], H, W, windows.shape[-1])
+    for number in range(windows.shape[1]):
+        top, left = number // (W // width) * height, number % (W // width) * width
+        for token in range(height * width):
+            out[:, top + token % height, left + token // height] = windows[:, number, token]
+    return out
+
+
+@planted("reverse_rectangles", "You lay the windows out column by column")
+def lays_windows_in_columns(windows, height, width, H, W):
+    out = torch.zeros(windows.shape[0], H, W, windows.shape[-1])
+    for number in range(windows.shape[1]):
+        left, top = number // (H // height) * width, number % (H // height) * height
+        block = windows[:, number].unflatten(1, (height, width))
+        out[:, top : top + height, left : left + width] = block
+    return out
+
+
+@planted("reverse_rectangles", "square windows, a map wider than high. Not for windows wider than high")
+def knows_square_windows_only(windows, height, width, H, W):
+    B, nW, N, C = windows.shape
+    M = round(N**0.5)
+    x = windows.view(B, H // M, W // M, M, M, C)
+    return x.transpose(2, 3).reshape(B, H, W, C)
+
+
+# --- 05 ----------------------------------------------------------------------------------
+
+
+@planted("stable_softmax", "float32 cannot hold exp(100)")
+def by_hand_again(scores):
+    weights = torch.exp(scores)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+@planted("stable_softmax", "You subtract one number from all rows")
+def one_maximum_for_all(scores):
+    e = torch.exp(scores - torch.max(scores))
+    return e / e.sum(-1, keepdim=True)
+
+
+@planted("stable_softmax", "You subtract the mean of each row")
+def subtracts_the_mean(scores):
+    e = (scores - scores.mean(-1, keepdim=True)).exp()
+    return e / e.sum(-1, keepdim=True)
+
+
+@planted("stable_softmax", "The columns add up to 1, not the rows")
+def over_the_wrong_axis(scores):
+    e = (scores - scores.amax(dim=-2, keepdim=True)).exp()
+    return e / e.sum(dim=-2, keepdim=True)
+
+
+@planted("stable_softmax", "You cut large scores off")
+def cuts_off(scores):
+    e = scores.clamp(-80, 80).exp()
+    return e / e.sum(-1, keepdim=True)
+
+
+@planted("stable_softmax", "do not add up to 1")
+def forgets_to_normalise(scores):
+    return (scores - scores.amax(dim=-1, keepdim=True)).exp()
+
+
+@planted("one_head", "You take q, k and v of one head from neighbouring rows")
+def head_by_head(x, weight, bias, heads, head):
+    d = x.shape[-1] // heads
+    start = head * 3 * d
+    q = x @ weight[start : start + d].T + bias[start : start + d]
+    k = x @ weight[start + d : start + 2 * d].T + bias[start + d : start + 2 * d]
+    return (q @ k.transpose(2, 3) / d**0.5).softmax(-1)
+
+
+def rows_of(x, weight, bias, heads, head, part):
+    C = x.shape[-1]
+    d = C // heads
+    rows = slice(part * C + head * d, part * C + (head + 1) * d)
+    return F.linear(x, weight[rows], bias[rows])
+
+
+@planted("one_head", "The scores are not divided by sqrt(d)")
+def forgets_the_root(x, weight, bias, heads, head):
+    q, k = (rows_of(x, weight, bias, heads, head, part) for part in (0, 1))
+    return (q @ k.mT).softmax(-1)
+
+
+@planted("one_head", "You divide by sqrt(C)")
+def root_of_all_channels(x, weight, bias, heads, head):
+    q, k = (rows_of(x, weight, bias, heads, head, part) for part in (0, 1))
+    return (q @ k.mT / math.sqrt(x.shape[-1])).softmax(-1)
+
+
+@planted("one_head", "softmax runs over the queries instead of the keys")
+def softmax_over_queries(x, weight, bias, heads, head):
+    q, k = (rows_of(x, weight, bias, heads, head, part) for part in (0, 1))
+    return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(2)
+
+
+@planted("one_head", "Query and key have changed places")
+def keys_look_at_queries(x, weight, bias, heads, head):
+    q, k = (rows_of(x, weight, bias, heads, head, part) for part in (0, 1))
+    return (k @ q.mT / math.sqrt(q.shape[-1])).softmax(-1)
+
+
+@planted("one_head", "The bias of the linear map is forgotten")
+def only_the_matrix(x, weight, bias, heads, head):
+    q, k = (rows_of(x, weight, 0 * bias, heads, head, part) for part in (0, 1))
+    return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
+
+
+def scores_of(q, keys):
+    return q @ keys.T / q.shape[1] ** 0.5
+
+
+@planted("attend_in_chunks", "You take the mean of the chunks' outputs")
+def averages_chunks(q, chunks):
+    out = 0
+    for keys, values in chunks:
+        out = out + scores_of(q, keys).softmax(-1) @ values
+    return out / len(chunks)
+
+
+@planted("attend_in_chunks", "Scores in the hundreds give nan")
+def without_a_maximum(q, chunks):
+    above, below = torch.zeros_like(q), torch.zeros(len(q), 1)
+    for keys, values in chunks:
+        e = scores_of(q, keys).exp()
+        above, below = above + e @ values, below + e.sum(-1, keepdim=True)
+    return above / below
+
+
+@planted("attend_in_chunks", "Both have to be brought to the new one")
+def never_rescales(q, chunks):
+    above, below = torch.zeros_like(q), torch.zeros(len(q), 1)
+    top = torch.full((len(q), 1), float("-inf"))
+    for keys, values in chunks:
+        scores = scores_of(q, keys)
+        top = torch.maximum(top, scores.max(dim=-1, keepdim=True).values)
+        e = torch.exp(scores - top)
+        above += e @ values
+        below += e.sum(dim=-1, keepdim=True)
+    return above / below
+
+
+@planted("attend_in_chunks", "The sum of values needs the same factor")
+def rescales_half(q, chunks):
+    above, below = torch.zeros_like(q), torch.zeros(len(q), 1)
+    top = torch.full((len(q), 1), float("-inf"))
+    for keys, values in chunks:
+        scores = scores_of(q, keys)
+        new = torch.maximum(top, scores.max(dim=-1, keepdim=True).values)
+        e = torch.exp(scores - new)
+        above += e @ values
+        below = below * torch.exp(top - new) + e.sum(dim=-1, keepdim=True)
+        top = new
+    return above / below
+
+
+@planted("attend_in_chunks", "Does `return` stand inside the loop?")
+def returns_too_early(q, chunks):
+    for keys, values in chunks:
+        return scores_of(q, keys).softmax(-1) @ values
+
+
+# --- 06 ----------------------------------------------------------------------------------
+
+
+@planted("favourite_offset", "Your offsets are never negative")
+def forgets_the_middle(table):
+    side = int(len(table) ** 0.5)
+    best = table.argmax().item()
+    return best // side, best % side
+
+
+@planted("favourite_offset", "dy and dx have changed places")
+def dx_first(table):
+    side = int(len(table) ** 0.5)
+    best = table.argmax().item()
+    return best % side - side // 2, best // side - side // 2
+
+
+@planted("favourite_offset", "You search for the largest size")
+def by_size(table):
+    side = int(len(table) ** 0.5)
+    best = int(table.abs().argmax())
+    return best // side - side // 2, best % side - side // 2
+
+
+@planted("favourite_offset", "you return key minus query")
+def key_minus_query(table):
+    side = int(len(table) ** 0.5)
+    row, column = divmod(int(table.argmax()), side)
+    return side // 2 - row, side // 2 - column
+
+
+@planted("favourite_offset", "in place 0 you return a tensor, expected a plain Python number")
+def returns_tensors(table):
+    side = int(len(table) ** 0.5)
+    best = table.argmax()
+    return best // side - side // 2, best % side - side // 2
+
+
+@planted("index_of_rectangle", "9 offsets share 5 numbers")
+def adds_only(height, width):
+    rows, columns = torch.arange(height * width) // width, torch.arange(height * width) % width
+    dy = rows[:, None] - rows + height - 1
+    dx = columns[:, None] - columns + width - 1
+    return dy + dx
+
+
+@planted("index_of_rectangle", "The leading digit needs room for all values of the other one")
+def multiplies_by_the_wrong_side(height, width):
+    rows, columns = torch.arange(height * width) // width, torch.arange(height * width) % width
+    dy = rows[:, None] - rows + height - 1
+    dx = columns[:, None] - columns + width - 1
+    return dy * (2 * height - 1) + dx
+
+
+@planted("index_of_rectangle", "Brackets are missing")
+def forgets_brackets(height, width):
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    dy, dx = y[:, None] - y + height - 1, x[:, None] - x + width - 1
+    return dy * 2 * width - 1 + dx
+
+
+@planted("index_of_rectangle", "The offset is turned round")
+def the_wrong_way_round(height, width):
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[None, :] - y[:, None] + height - 1) * (2 * width - 1) + x[None, :] - x[:, None] + width - 1
+
+
+@planted("index_of_rectangle", "Some numbers are negative")
+def forgets_to_shift(height, width):
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y[None, :]) * (2 * width - 1) + x[:, None] - x[None, :]
+
+
+@planted("index_of_rectangle", "How many tokens stand in one row?")
+def divides_by_the_height(height, width):
+    index = torch.zeros(height * width, height * width, dtype=torch.int64)
+    for i in range(height * width):
+        for j in range(height * width):
+            dy, dx = i // height - j // height, i % height - j % height
+            index[i, j] = (dy + height - 1) * (2 * width - 1) + dx + width - 1
+    return index
+
+
+@planted("index_of_rectangle", "the numbers are of type torch.float32, expected torch.int64")
+def index_of_floats(height, width):
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = y.flatten().float(), x.flatten().float()
+    return (y[:, None] - y + height - 1) * (2 * width - 1) + x[:, None] - x + width - 1
+
+
+@planted("index_of_rectangle", "Right for: 2 x 2. Not for 2 x 3: you return the shape (4, 4)")
+def only_for_squares(height, width):
+    return relative_position_index(height)
+
+
+@planted("resize_table", "You take the first rows of the table")
+def first_rows(table, M, m):
+    return table[: (2 * m - 1) * (2 * m - 1)]
+
+
+@planted("resize_table", "You cut from the corner")
+def from_the_corner(table, M, m):
+    square = table.unflatten(0, (2 * M - 1, 2 * M - 1))
+    side = 2 * m - 1
+    return square[:side, :side].reshape(-1, table.shape[1])
+
+
+@planted("resize_table", "One step must remain one step")
+def stretches(table, M, m):
+    picture = table.T.reshape(1, -1, 2 * M - 1, 2 * M - 1)
+    return F.interpolate(picture, size=2 * m - 1).reshape(table.shape[1], -1).T
+
+
+@planted("resize_table", "Offsets that the old table does not know get 0")
+def zeros_for_unknown(table, M, m):
+    new = torch.zeros((2 * m - 1) ** 2, table.shape[1])
+    for n, (dy, dx) in enumerate((dy, dx) for dy in range(-m + 1, m) for dx in range(-m + 1, m)):
+        if abs(dy) < M and abs(dx) < M:
+            new[n] = table[(dy + M - 1) * (2 * M - 1) + dx + M - 1]
+    return new
+
+
+@planted("resize_table", "Right for: the same window; a smaller window. Not for a larger window")
+def only_smaller(table, M, m):
+    square, cut = table.unflatten(0, (2 * M - 1, 2 * M - 1)), M - m
+    return square[cut : 2 * M - 1 - cut, cut : 2 * M - 1 - cut].flatten(0, 1)
+
+
+# --- 07 ----------------------------------------------------------------------------------
+
+
+@planted("cyclic_shift", "The map moves down and right")
+def the_other_direction(x, shift):
+    H, W = x.shape[1:3]
+    x = torch.cat([x[:, H - shift :], x[:, : H - shift]], dim=1)
+    return torch.cat([x[:, :, W - shift :], x[:, :, : W - shift]], dim=2)
+
+
+@planted("cyclic_shift", "Only the rows move")
+def rows_only(x, shift):
+    return torch.cat([x[:, shift:], x[:, :shift]], dim=1)
+
+
+@planted("cyclic_shift", "zeros do")
+def nothing_comes_back(x, shift):
+    out = torch.zeros_like(x)
+    H, W = x.shape[1:3]
+    out[:, : H - shift, : W - shift] = x[:, shift:, shift:]
+    return out
+
+
+@planted("cyclic_shift", "You shift the batch and the rows")
+def wrong_axes(x, shift):
+    shift_b = shift % len(x)
+    x = torch.cat([x[shift_b:], x[:shift_b]])
+    return torch.cat([x[:, shift:], x[:, :shift]], dim=1)
+
+
+@planted(
+    "cyclic_shift",
+    "Right for 3 of 4 inputs. Not for shift 0: your code stops at",
+)
+def negative_slices(x, shift):
+    H, W = x.shape[1:3]
+    moved = x.clone()
+    moved[:, :-shift], moved[:, -shift:] = x[:, shift:], x[:, :shift]
+    out = moved.clone()
+    out[:, :, :-shift], out[:, :, -shift:] = moved[:, :, shift:], moved[:, :, :shift]
+    return out
+
+
+def rolled_places(H, W, M, shift):
+    """-> rows and columns before the roll, cut into windows: (nW, N) each"""
+    rows = torch.arange(H).roll(-shift)[:, None].expand(H, W)
+    columns = torch.arange(W).roll(-shift)[None, :].expand(H, W)
+    return [window_partition(t[None, ..., None], M)[0, ..., 0] for t in (rows, columns)]
+
+
+@planted("mask_by_distance", "The mask's sign is flipped")
+def true_forbids(H, W, M, shift):
+    far = [(t[:, :, None] - t[:, None, :]).abs() >= M for t in rolled_places(H, W, M, shift)]
+    return far[0] | far[1]
+
+
+@planted("mask_by_distance", "No pair is forbidden")
+def forgets_to_roll(H, W, M, shift):
+    near = [(t[:, :, None] - t[:, None, :]).abs() < M for t in rolled_places(H, W, M, 0)]
+    return near[0] & near[1]
+
+
+@planted("mask_by_distance", "Only the rows count")
+def rows_alone(H, W, M, shift):
+    rows, _ = rolled_places(H, W, M, shift)
+    return (rows[:, :, None] - rows[:, None, :]).abs() < M
+
+
+@planted("mask_by_distance", "For you it is enough that one distance is small")
+def either_will_do(H, W, M, shift):
+    near = [(t[:, :, None] - t[:, None, :]).abs() < M for t in rolled_places(H, W, M, shift)]
+    return near[0] | near[1]
+
+
+@planted("mask_by_distance", "The positions are rolled the wrong way")
+def rolls_down(H, W, M, shift):
+    near = [(t[:, :, None] - t[:, None, :]).abs() < M for t in rolled_places(H, W, M, -shift)]
+    return near[0] & near[1]
+
+
+@planted("mask_by_distance", "Your windows are runs of the map's rows")
+def cuts_by_view(H, W, M, shift):
+    rows, columns = torch.arange(H).roll(-shift), torch.arange(W).roll(-shift)
+    places = torch.cartesian_prod(rows, columns).view(-1, M * M, 2)
+    return ((places[:, :, None] - places[:, None]).abs() < M).all(-1)
+
+
+@planted("attend_any_size", "tokens that the roll has brought together attend to each other")
+def without_a_mask(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
+    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
+    y = window_reverse(attn(window_partition(y, M)), M, *y.shape[1:3])
+    return y.roll((sh, sw), (1, 2))[:, :H, :W]
+
+
+@planted("attend_any_size", "The mask's sign is flipped")
+def forbids_what_is_allowed(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
+    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
+    forbidden = shifted_window_mask(H, W, M, shift).logical_not()
+    y = window_reverse(attn(window_partition(y, M), forbidden), M, *y.shape[1:3])
+    return y.roll((sh, sw), (1, 2))[:, :H, :W]
+
+
+@planted("attend_any_size", "The shift is not undone")
+def never_rolls_back(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
+    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
+    y = attn(window_partition(y, M), shifted_window_mask(H, W, M, shift))
+    return window_reverse(y, M, H + -H % M, W + -W % M)[:, :H, :W]
+
+
+@planted("attend_any_size", "You roll before you pad")
+def rolls_first(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
+    y = torch.roll(x, (-sh, -sw), dims=(1, 2))
+    y = F.pad(y, (0, 0, 0, -W % M, 0, -H % M))
+    y = window_reverse(attn(window_partition(y, M), shifted_window_mask(H, W, M, shift)), M, *y.shape[1:3])
+    return torch.roll(y, (sh, sw), dims=(1, 2))[:, :H, :W]
+
+
+@planted("attend_any_size", "You crop before you roll back")
+def crops_first(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
+    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
+    y = window_reverse(attn(window_partition(y, M), shifted_window_mask(H, W, M, shift)), M, *y.shape[1:3])
+    return y[:, :H, :W].roll((sh, sw), (1, 2))
+
+
+@planted("attend_any_size", "it does not know which tokens are padding")
+def mask_of_the_padded_map(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
+    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
+    mask = shifted_window_mask(y.shape[1], y.shape[2], M, shift)
+    y = window_reverse(attn(window_partition(y, M), mask), M, *y.shape[1:3])
+    return y.roll((sh, sw), (1, 2))[:, :H, :W]
+
+
+@planted("attend_any_size", "An axis that one window covers is shifted")
+def shifts_every_axis(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-shift, -shift), (1, 2))
+    y = window_reverse(attn(window_partition(y, M), shifted_window_mask(H, W, M, shift)), M, *y.shape[1:3])
+    return y.roll((shift, shift), (1, 2))[:, :H, :W]
+
+
+@planted(
+    "attend_any_size",
+    "Right for 3 of 6 inputs. Not for 6 x 7 tokens, shift 2. The mask is made for the padded",
+)
+def makes_two_mistakes(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-shift, -shift), (1, 2))
+    mask = shifted_window_mask(y.shape[1], y.shape[2], M, shift)
+    y = window_reverse(attn(window_partition(y, M), mask), M, *y.shape[1:3])
+    return y.roll((shift, shift), (1, 2))[:, :H, :W]
+
+
+@planted("attend_any_size", "Right for 4 of 6 inputs. Not for 6 x 7 tokens, shift 2: your code stops at")
+def knows_maps_that_fit_only(attn, x, shift):
+    H, W, M = x.shape[1], x.shape[2], attn.window_size
+    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
+    y = attn(window_partition(x.roll((-sh, -sw), (1, 2)), M), shifted_window_mask(H, W, M, shift))
+    return window_reverse(y, M, H, W).roll((sh, sw), (1, 2))
+
+
+# --- 08 ----------------------------------------------------------------------------------
+
+
+@planted("drop_rates", "The last block does not reach the full rate")
+def divides_by_n(rate, depths):
+    n, out, i = sum(depths), [], 0
+    for depth in depths:
+        out.append([])
+        for _ in range(depth):
+            out[-1].append(i / n * rate)
+            i += 1
+    return out
+
+
+@planted("drop_rates", "Every stage begins at 0 again")
+def starts_again(rate, depths):
+    return [[rate * i / (depth - 1) if depth > 1 else 0.0 for i in range(depth)] for depth in depths]
+
+
+@planted("drop_rates", "The list is flat")
+def one_list(rate, depths):
+    return [float(r) for r in torch.linspace(0, rate, sum(depths))]
+
+
+@planted("drop_rates", "All blocks of a stage have the same rate")
+def one_rate_per_stage(rate, depths):
+    return [[float(r)] * depth for r, depth in zip(torch.linspace(0, rate, len(depths)), depths)]
+
+
+@planted("drop_rates", "Not for a single block: your code stops at")
+def divides_by_zero(rate, depths):
+    n, out, i = sum(depths), [], 0
+    for depth in depths:
+        out.append([rate * (i + j) / (n - 1) for j in range(depth)])
+        i += depth
+    return out
+
+
+def rename(name, place, blocks, merging):
+    """features.<place>.rest -> ours, by two formats for odd and even places"""
+    rest = name.split(".", 2)[2]
+    rest = rest.replace("mlp.0", "mlp.fc1").replace("mlp.3", "mlp.fc2")
+    return (blocks if place % 2 else merging) + rest
+
+
+def embedding_or_end(name):
+    return name.replace("features.0.0", "patch_embed.proj").replace("features.0.2", "patch_embed.norm")
+
+
+@planted("our_name", "You take torchvision's number for the number of the stage")
+def stage_is_place(name):
+    if not name.startswith("features.") or name.startswith("features.0"):
+        return embedding_or_end(name)
+    place = int(name.split(".")[1])
+    return rename(name, place, f"stages.{place}.blocks.", f"stages.{place}.downsample.")
+
+
+@planted("our_name", "You give a merging to the stage before it")
+def merging_ends_a_stage(name):
+    if not name.startswith("features.") or name.startswith("features.0"):
+        return embedding_or_end(name)
+    place = int(name.split(".")[1])
+    stage = (place - 1) // 2
+    return rename(name, place, f"stages.{stage}.blocks.", f"stages.{stage}.downsample.")
+
+
+@planted("our_name", "The layers of the MLP keep their numbers")
+def forgets_the_mlp(name):
+    if not name.startswith("features.") or name.startswith("features.0"):
+        return embedding_or_end(name)
+    _, place, rest = name.split(".", 2)
+    part = "blocks" if int(place) % 2 else "downsample"
+    return f"stages.{int(place) // 2}.{part}.{rest}"
+
+
+@planted("our_name", "The number of a block can have two digits")
+def reads_one_digit(name):
+    found = re.match(r"features\.(\d)\.(\d)(.*)", name)
+    if found and found[1] != "0" and int(found[1]) % 2:
+        rest = found[3].lstrip("0123456789").replace("mlp.0", "mlp.fc1").replace("mlp.3", "mlp.fc2")
+        return f"stages.{int(found[1]) // 2}.blocks.{found[2]}{rest}"
+    found = re.match(r"features\.([246])\.(.*)", name)
+    return f"stages.{int(found[1]) // 2}.downsample.{found[2]}" if found else embedding_or_end(name)
+
+
+@planted("our_name", "features.0 is the patch embedding")
+def forgets_the_embedding(name):
+    if not name.startswith("features.") or name.startswith("features.0"):
+        return name
+    place = int(name.split(".")[1])
+    return rename(name, place, f"stages.{place // 2}.blocks.", f"stages.{place // 2}.downsample.")
+
+
+@planted("add_branch", "the branch has worked on all pictures")
+def multiplies_by_the_coins(x, branch, kept, p):
+    coins = kept.view(-1, *[1] * (x.ndim - 1)).float()
+    return x + branch(x) * coins / (1 - p)
+
+
+@planted("add_branch", "The branch is not divided by 1 - p")
+def forgets_to_scale(x, branch, kept, p):
+    out = x.clone()
+    out[kept] += branch(x[kept])
+    return out
+
+
+@planted("add_branch", "The function changes its input")
+def adds_in_place(x, branch, kept, p):
+    x[kept] += branch(x[kept]) / (1 - p)
+    return x
+
+
+@planted("add_branch", "has become 0")
+def starts_from_zeros(x, branch, kept, p):
+    out = torch.zeros_like(x)
+    out[kept] = x[kept] + branch(x[kept]) / (1 - p)
+    return out
+
+
+@planted("add_branch", "The pictures have changed their order")
+def glues(x, branch, kept, p):
+    return torch.cat((x[kept] + branch(x[kept]) / (1 - p), x[~kept]), dim=0)
+
+
+@planted("add_branch", "x itself is divided by 1 - p as well")
+def scales_both(x, branch, kept, p):
+    out = x.clone()
+    y = x[kept]
+    out[kept] = (y + branch(y)) / (1 - p)
+    return out
+
+
+# --- 09 ----------------------------------------------------------------------------------
+
+
+@planted("trapezoid", "The first step has the rate 0")
+def begins_with_zero(step, total, warmup, cooldown, peak):
+    if step < warmup:
+        return peak * step / warmup
+    return peak * min(1, (total - step) / (cooldown + 1))
+
+
+@planted("trapezoid", "The last step has the rate 0")
+def ends_with_zero(step, total, warmup, cooldown, peak):
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    if step >= total - cooldown:
+        return peak * (total - 1 - step) / cooldown
+    return peak
+
+
+@planted("trapezoid", "The rate never falls")
+def warms_up_only(step, total, warmup, cooldown, peak):
+    return min(peak, peak * (step + 1) / (warmup + 1))
+
+
+@planted("trapezoid", "Asked for are straight lines")
+def cools_along_a_cosine(step, total, warmup, cooldown, peak):
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    if step < total - cooldown:
+        return peak
+    share = (step - (total - cooldown) + 1) / (cooldown + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * share))
+
+
+@planted("trapezoid", "The cool-down begins with the peak")
+def cools_a_step_late(step, total, warmup, cooldown, peak):
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    into = step - (total - cooldown)
+    return peak * (1 - into / cooldown) if into >= 0 else peak
+
+
+@planted("clip_by_hand", "Every tensor is clipped by itself")
+def one_by_one(gradients, max_norm):
+    out = []
+    for g in gradients:
+        out.append(g * max_norm / g.norm() if g.norm() > max_norm else g)
+    return out
+
+
+@planted("clip_by_hand", "A short gradient is made longer")
+def always_to_the_limit(gradients, max_norm):
+    norm = torch.cat([g.reshape(-1) for g in gradients]).norm()
+    return [g * max_norm / norm for g in gradients]
+
+
+@planted("clip_by_hand", "Every single number is cut at the limit")
+def clamps(gradients, max_norm):
+    return [torch.clamp(g, min=-max_norm, max=max_norm) for g in gradients]
+
+
+@planted("clip_by_hand", "You divide by the sum of squares")
+def forgets_the_root_of_the_sum(gradients, max_norm):
+    norm = sum((g**2).sum() for g in gradients)
+    return [g / norm * max_norm if norm > max_norm else g for g in gradients]
+
+
+@planted("clip_by_hand", "The function changes its input")
+def clips_in_place(gradients, max_norm):
+    norm = torch.cat([g.flatten() for g in gradients]).norm()
+    for g in gradients:
+        g.mul_(min(1.0, max_norm / max(norm.item(), 1e-12)))
+    return gradients
+
+
+@planted("accumulate", "a sum of means is no mean")
+def adds_means(model, images, targets, parts):
+    for p in model.parameters():
+        p.grad = None
+    for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts)):
+        F.cross_entropy(model(x), y).backward()
+
+
+@planted("accumulate", "Every part counts alike")
+def divides_by_parts(model, images, targets, parts):
+    model.zero_grad()
+    for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts)):
+        loss = F.cross_entropy(model(x), y) / parts
+        loss.backward()
+
+
+@planted("accumulate", "Only the last part counts")
+def clears_in_the_loop(model, images, targets, parts):
+    for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts)):
+        model.zero_grad()
+        (F.cross_entropy(model(x), y, reduction="sum") / len(images)).backward()
+
+
+@planted("accumulate", "An older gradient is still in the sum")
+def never_clears(model, images, targets, parts):
+    for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts)):
+        (F.cross_entropy(model(x), y, reduction="sum") / len(images)).backward()
+
+
+@planted("accumulate", "the model has worked on the whole batch at once")
+def takes_the_whole_batch(model, images, targets, parts):
+    model.zero_grad()
+    logits = model(images)
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    losses.mean().backward()

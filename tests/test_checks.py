@@ -1,0 +1,205 @@
+"""The exercises: solutions pass, skeletons are not attempts, and every planted mistake is named."""
+
+import inspect
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from matplotlib.figure import Figure
+from planted_answers import PLANTED
+
+from swin_cifar.checks import EXERCISES, core, pad_centred
+from swin_cifar.checks.core import Exercise, Sign
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+SOLUTIONS = {path.stem[3:]: path for path in sorted((NOTEBOOKS / "solutions").glob("*.py"))}
+MISTAKES = [(name, text) for name, exercise in EXERCISES.items() for text in exercise.mistakes]
+
+
+def cells(suffix):
+    """{exercise: source} of the notebooks' cells whose ids end in it."""
+    return {
+        cell.id.removesuffix(suffix).replace("-", "_"): cell.source
+        for path in sorted(NOTEBOOKS.glob("0*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.id.endswith(suffix) and cell.id.removesuffix(suffix).replace("-", "_") in EXERCISES
+    }
+
+
+def run(source, name):
+    """-> the function that the source defines, in a notebook that has imported nothing."""
+    namespace = {}
+    exec(source, namespace)
+    return namespace[name]
+
+
+def words(verdict):
+    return " ".join(verdict.text.split())
+
+
+def test_exercises_solutions_cells_and_planted_answers_agree():
+    assert EXERCISES.keys() == SOLUTIONS.keys() == PLANTED.keys()
+    for suffix in ("-task", "-skeleton", "-check", "-solution"):
+        assert cells(suffix).keys() == EXERCISES.keys(), suffix
+    for name, source in cells("-check").items():
+        assert source == f"check.{name}({name})"
+    for name, source in cells("-solution").items():
+        assert f"`%load solutions/{SOLUTIONS[name].name}`" in source
+
+
+def test_every_exercise_has_at_least_three_planted_answers():
+    assert min(map(len, PLANTED.values())) >= 3
+    assert sum(map(len, PLANTED.values())) >= 60
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_passes_and_is_drawn(name):
+    solution = run(SOLUTIONS[name].read_text(), name)
+    verdict = EXERCISES[name].verdict(solution)
+    assert verdict.passed and verdict.text.startswith("Right."), verdict.text
+    figure, alt = EXERCISES[name].picture(solution)
+    assert isinstance(figure, Figure) and len(alt) > 20
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_skeleton_is_not_attempted(name, capsys):
+    skeleton = run(cells("-skeleton")[name], name)
+    assert EXERCISES[name](skeleton) is None
+    assert capsys.readouterr().out == f"{name} is not written yet. Run this cell again when it is.\n"
+    solution = run(SOLUTIONS[name].read_text(), name)
+    assert inspect.signature(skeleton) == inspect.signature(solution)
+    assert skeleton.__doc__ == solution.__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "wrong"),
+    [(name, says, wrong) for name, answers in PLANTED.items() for says, wrong in answers],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_planted_mistake_is_named(name, says, wrong):
+    verdict = EXERCISES[name].verdict(wrong)
+    assert verdict.passed is False
+    assert says in words(verdict)
+    assert len(verdict.text.splitlines()) <= 3
+    assert max(map(len, verdict.text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_no_two_planted_mistakes_get_the_same_words(name):
+    verdicts = [words(EXERCISES[name].verdict(wrong)) for _, wrong in PLANTED[name]]
+    assert len(set(verdicts)) == len(verdicts)
+
+
+@pytest.mark.parametrize(("name", "text"), MISTAKES)
+def test_every_mistake_that_a_check_knows_can_be_told_from_the_others(name, text):
+    mistake = EXERCISES[name].mistakes[text]
+    if isinstance(mistake, Sign):
+        assert any(says in text for says, _ in PLANTED[name]), "no planted answer shows this sign"
+    else:
+        assert words(EXERCISES[name].verdict(mistake)) == f"Not right yet. {text}"
+
+
+# --- what every check says ---------------------------------------------------------------
+
+
+def double(x):
+    return 2 * x
+
+
+def make_exercise(answer=double):
+    cases = {"a map": (torch.arange(6.0).view(2, 3),)}
+    return Exercise("double", answer, lambda: cases, {}, picture=None, axes="(H, W)")
+
+
+def adds_first(x):
+    y = x + torch.ones(2)
+    return 2 * y
+
+
+def forgets_return(x):
+    2 * x
+
+
+def changes_its_input(x):
+    x *= 2
+    return x
+
+
+def calls_something_unwritten(x):
+    return pytest_is_not_a_student(x)
+
+
+def pytest_is_not_a_student(x):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("attempt", "says"),
+    [
+        (forgets_return, "for a map: nothing is returned. Does the function end with `return`?"),
+        (lambda x: 2 * x.T, "you return the shape (3, 2), expected (H, W) = (2, 3)"),
+        (lambda x: (2 * x).long(), "the numbers are of type torch.int64, expected torch.float32"),
+        (lambda x: (2 * x).tolist(), "you return a list, expected a tensor (H, W) = (2, 3)"),
+        (
+            lambda x: 2 * x + (x > 3),
+            "2 of 6 numbers differ, the first at (H, W) = (1, 1): you have 9, expected 8",
+        ),
+        (lambda x: 2 * x / (x < 5), "the first at (H, W) = (1, 2): you have inf, expected 10"),
+        (adds_first, "your code stops at `y = x + torch.ones(2)` with RuntimeError: The size of tensor"),
+        (lambda: 0, "it cannot be called as the skeleton can: TypeError"),
+        (calls_something_unwritten, "with NotImplementedError"),
+        (changes_its_input, "The function changes its input (a map): make a new tensor."),
+        (torch.zeros(2), "Hand over the function itself"),
+    ],
+)
+def test_what_no_exercise_foresees_is_said_too(attempt, says):
+    verdict = make_exercise().verdict(attempt)
+    assert verdict.passed is False and says in words(verdict)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "says"),
+    [
+        (3, torch.tensor(3), "you return a tensor, expected a plain Python number"),
+        (3, 4, "you return 4, expected 3"),
+        (3, 3.0, "you return a number, expected a whole number"),
+        (0.25, 0.5, "you return 0.5, expected 0.25"),
+        ((1, 2), (1,), "you return 1 things, expected 2"),
+        ([(1, 2), (3, 4)], [(1, 2), (3, 5)], "in place 1 in place 1 you return 5, expected 4"),
+        ({"a": 1, "b": "x"}, {"a": 1, "b": "y"}, "b: you return 'y', expected 'x'"),
+        (True, 1, "you return a whole number, expected True or False"),
+    ],
+)
+def test_other_results_than_tensors(expected, found, says):
+    verdict = make_exercise(answer=lambda x: expected).verdict(lambda x: found)
+    assert verdict.passed is False and says in words(verdict)
+    assert make_exercise(answer=lambda x: expected).verdict(lambda x: expected).passed
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_check_leaves_the_random_numbers_alone(name, monkeypatch):
+    monkeypatch.setattr(core.plotting, "show", lambda figure, alt: None)
+    before = torch.get_rng_state()
+    EXERCISES[name](lambda *inputs: torch.randn(3))
+    EXERCISES[name](run(SOLUTIONS[name].read_text(), name))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_right_answer_shows_a_picture(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(core.plotting, "show", lambda figure, alt: shown.append(alt))
+    solution = run(SOLUTIONS["pad_centred"].read_text(), "pad_centred")
+    assert pad_centred(solution) is None
+    assert capsys.readouterr().out.startswith("Right. Tried with: a picture that fits;") and len(shown) == 1
+
+
+def test_no_verdict_holds_an_address():
+    def fails(x):
+        raise ValueError(f"wrong: {object()}")
+
+    text = make_exercise().verdict(fails).text
+    assert "ValueError: wrong" in words(make_exercise().verdict(fails)) and not re.search(
+        "0x[0-9a-f]{4}", text
+    )
