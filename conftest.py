@@ -4,7 +4,7 @@ import os
 
 # Kernels inherit the environment of pytest.
 os.environ.setdefault("SWIN_CIFAR_RUN", "smoke")  # long cells run their short version
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same device everywhere
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same device everywhere
 
 
 def pytest_configure(config):

@@ -5,7 +5,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+export PYTHONPATH="$PWD"                                           # installed or not
+export PYTHONWARNINGS="ignore:TensorFloat32 tensor cores"          # else saved in notebook 13
 python -c 'import torch, sys; sys.exit(None if torch.cuda.is_available() else "this needs an NVIDIA GPU")'
+python -c 'import swin_cifar; swin_cifar.load_cifar10()'           # not the built-in pictures
+python -m pip install --quiet timm || echo "bench goes without timm"
 SWIN_CIFAR_RUN=full python notebooks/execute.py notebooks/09_train.ipynb
 python checkpoints/release.py "$(ls -t checkpoints/runs/base_cifar10*.pt | head -n 1)"
 python -m swin_cifar bench --preset base --out checkpoints/base_bench.json

@@ -54,7 +54,8 @@ def publish(run, data_root="data"):
 def results_table():
     """One row per published model and per preset trained with several seeds."""
     rows = [["model", "parameters", "passes", "time", "device", "seeds", "validation", "test accuracy"]]
-    rows += [_row(f"`{path.stem}`", [History.load(path)]) for path in sorted(FOLDER.glob("*.json"))]
+    published = sorted(path.with_suffix(".json") for path in FOLDER.glob("*.pt"))
+    rows += [_row(f"`{path.stem}`", [History.load(path)]) for path in published]
     for folder in sorted(FOLDER.glob("studies/preset_*")):
         preset = folder.name.removeprefix("preset_")
         runs = load_study("preset", preset, FOLDER / "studies")[REFERENCE]
@@ -80,6 +81,18 @@ def study_table(study, preset="nano"):
     for variant in sorted(worth, key=worth.get):
         values = [gains[part][variant] for part in ("validation", "test")]
         rows.append([variant, str(len(values[0])), *(_gain(v) for v in values)])
+    return _table(rows)
+
+
+def ladder_table(preset="nano"):
+    """From a plain Transformer to Swin: one row per model of the study "ladder"."""
+    rows = [["model", "parameters", "million operations a picture", "seeds", "validation", "test"]]
+    for name, histories in load_study("ladder", preset, FOLDER / "studies").items():
+        facts = histories[0].results
+        validation = [100 * h.epochs[-1]["validation_accuracy"] for h in histories]
+        test = [100 * h.results["test"]["accuracy"] for h in histories]
+        about = [f"{facts['parameters']:,}", f"{facts['flops_per_image'] / 1e6:.1f}", str(len(histories))]
+        rows.append([name, *about, _percent(validation), _percent(test)])
     return _table(rows)
 
 
@@ -147,7 +160,11 @@ def pages():
     shipped = "\n\n".join(card(path) for path in sorted(FOLDER.glob("*.pt")))
     parts = {
         FOLDER.parent / "README.md": {"results": results_table()},
-        FOLDER / "README.md": {"cards": shipped, "recipe": study_table("recipe")},
+        FOLDER / "README.md": {
+            "cards": shipped,
+            "recipe": study_table("recipe"),
+            "ladder": ladder_table(),
+        },
     }
     return {path: _filled(path.read_text(), texts) for path, texts in parts.items()}
 

@@ -26,7 +26,13 @@ def execute(path):
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    client.execute()
+    try:
+        client.execute()
+    finally:  # what ran for long is not lost by a cell that fails after it
+        _write(notebook, path)
+
+
+def _write(notebook, path):
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     nbformat.validate(notebook)
     nbformat.write(notebook, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from swin_cifar import bench, distributed
-from swin_cifar.checkpoint import describe_device, free_path, load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import describe_device, first_line, free_path, load_checkpoint, save_checkpoint
 from swin_cifar.config import MODELS, TrainConfig, model_config, train_config
 from swin_cifar.data import load_data
 from swin_cifar.model import SwinTransformer
@@ -210,7 +210,7 @@ def _device(text):
     try:
         torch.empty(0, device=text)
     except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"{text}: {str(error).splitlines()[0]}") from None
+        raise argparse.ArgumentTypeError(f"{text}: {first_line(error)}") from None
     return text
 
 

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
-from swin_cifar.checkpoint import describe_device, versions
+from swin_cifar.checkpoint import describe_device, first_line, versions
 from swin_cifar.config import model_config, train_config
 from swin_cifar.data import load_shapes10
 from swin_cifar.layers import FastLinear
@@ -84,7 +84,7 @@ def bench_models(config, device, batch_size, repeats, compiled, report):
             try:
                 measured = measure(functions, repeats, device)
             except Exception as error:  # no compiler on this machine, for one
-                report(f"{kind} {mode}: not measured: {str(error).splitlines()[0]}")
+                report(f"{kind} {mode}: not measured: {first_line(error)}")
                 continue
             result[f"{kind} {mode}"] = measured
             report(

@@ -102,6 +102,17 @@ def free_path(path):
     return next(p for p in names if not p.exists())
 
 
+def check_saveable(model):
+    """Raise CheckpointError for a model that `load_checkpoint` could not build again from its config."""
+    with torch.device("meta"):
+        plain = SwinTransformer(model.config)
+    if model.state_dict().keys() != plain.state_dict().keys():
+        raise CheckpointError(
+            "a checkpoint holds a plain SwinTransformer, and this model has other weights: hand over the "
+            "model itself, not a compiled one, or train without `checkpoint`"
+        )
+
+
 def check_writable(path):
     """Raise, before hours of training, what `save_checkpoint` would raise after them."""
     path = Path(path)
@@ -140,7 +151,7 @@ def load_checkpoint(path, device="cpu", dataset=None):
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path} is no checkpoint, or holds code: refused, nothing was run") from None
     except Exception as error:  # torch raises many kinds for damage
-        raise CheckpointError(f"{path} is damaged or truncated: {_first_line(error)}") from None
+        raise CheckpointError(f"{path} is damaged or truncated: {first_line(error)}") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(
             f"{path} is not a swin_cifar checkpoint; for torchvision's or Microsoft's weights "
@@ -199,8 +210,9 @@ def _write_atomically(path, content):
         if partial.exists():
             partial.unlink()
         kept = "; the older file there is untouched" if path.exists() else ""
-        raise CheckpointError(f"could not write {path}: {_first_line(error)}{kept}") from error
+        raise CheckpointError(f"could not write {path}: {first_line(error)}{kept}") from error
 
 
-def _first_line(error):
+def first_line(error):
+    """The first line of what an exception says; its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -100,6 +100,8 @@ def grad_cam(model, images, labels, stage):
     Channels weighted by the mean gradient of the class's logit, negative sums cut to 0.
     (Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.)
     """
+    if not 0 <= stage < len(model.stages):
+        raise ValueError(f"there is no stage {stage}: the model has {len(model.stages)}, counted from 0")
     with _evaluating(model), torch.enable_grad():
         x = model.patch_embed(images)
         for i, layer in enumerate(model.stages):

@@ -48,7 +48,7 @@ class PositionEmbedding(nn.Module):
         self.tokens = nn.Parameter(0.02 * torch.randn(1, H, W, dim))
 
     def forward(self, x):
-        return x + self.tokens
+        return x + self.tokens.to(x.dtype)
 
 
 def flat_model(preset, windows=True, shift=True, bias=True, position=False):

@@ -85,14 +85,14 @@ class SwinTransformerBlock(nn.Module):
 def attention_mask(H, W, window_size, shift_size, device):
     """`shifted_window_mask` on `device`, made once per geometry."""
     if torch.compiler.is_compiling():  # a compiler must see how it is made, not a cached tensor
-        return shifted_window_mask(H, W, window_size, shift_size).to(device)
+        return shifted_window_mask(H, W, window_size, shift_size, device)
     return _cached_mask(H, W, window_size, shift_size, device)
 
 
 @lru_cache(maxsize=256)
 def _cached_mask(H, W, window_size, shift_size, device):
     with torch.inference_mode(False):  # made while evaluating, it must serve in training too
-        return shifted_window_mask(H, W, window_size, shift_size).to(device)
+        return shifted_window_mask(H, W, window_size, shift_size, device)
 
 
 class SwinStage(nn.Module):

@@ -69,11 +69,13 @@ def run_study(study, preset="nano", seeds=(0,), data_root="data", folder=FOLDER,
     """Train every variant of a study with every seed; a run whose history is there is left out.
 
     `recipe`: changes for all of its runs, fewer epochs for example. Raises ValueError for a
-    study that does not exist and where a history that is there was made with another recipe,
-    and what `load_cifar10` and `fit` raise.
+    study that does not exist, for "recipe" with another preset than nano, and where a history
+    that is there was made with another recipe, and what `load_cifar10` and `fit` raise.
     """
     if study not in STUDIES:
         raise ValueError(f"unknown study {study!r}; there are: {', '.join(STUDIES)}")
+    if study == "recipe" and preset != "nano":
+        raise ValueError("the changes of the study 'recipe' are changes of nano's recipe: leave out --preset")
     train, test = load_cifar10(data_root)
     train, validation = train.split(5000)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -148,7 +150,7 @@ def main():
     p.add_argument("--epochs", type=int, help="passes over the training pictures (default: the preset's)")
     p.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     args = p.parse_args()
-    recipe = {"epochs": args.epochs} if args.epochs else {}
+    recipe = {} if args.epochs is None else {"epochs": args.epochs}
     run_study(args.study, args.preset, range(args.seeds), args.data_root, **recipe)
 
 

@@ -10,7 +10,6 @@ import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -22,8 +21,10 @@ from swin_cifar import distributed
 from swin_cifar.checkpoint import (
     CheckpointError,
     History,
+    check_saveable,
     check_writable,
     describe_device,
+    first_line,
     load_checkpoint,
     save_checkpoint,
     versions,
@@ -183,6 +184,7 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     if rank > 0:
         checkpoint = validation = None
     if checkpoint:
+        check_saveable(model)
         check_writable(checkpoint)
 
     def save():
@@ -195,8 +197,9 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
         save_checkpoint(checkpoint, ema_model, train, history, training)
 
     model.train()
-    compiled = config.compile and on_gpu and find_spec("triton") is not None  # Windows has no triton
-    forward = torch.compile(model) if compiled else model
+    forward = model
+    if config.compile and on_gpu:
+        forward = _compiled(model, train, config.batch_size // processes, amp)
     if processes > 1:
         forward = DistributedDataParallel(forward)  # averages the gradients of all processes
     generator = torch.Generator(device)
@@ -264,6 +267,8 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                 bar.write(_describe(record, config.epochs), file=sys.stdout)
             stop = distributed.anybody(bool(interrupted), device)
             must_save = stop or step == total_steps
+            if step == total_steps:
+                model.load_state_dict(ema_model.state_dict())
             if checkpoint and (must_save or time.monotonic() - last_save > SAVE_SECONDS):
                 try:
                     save()
@@ -274,8 +279,22 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
                     bar.write(f"not saved, training goes on: {error}", file=sys.stdout)
             if stop and step < total_steps:
                 raise KeyboardInterrupt
-    model.load_state_dict(ema_model.state_dict())
     return history
+
+
+def _compiled(model, data, batch_size, amp):
+    """The compiled model, or the model itself where it cannot be compiled (no compiler, an old GPU)."""
+    compiled = torch.compile(model)
+    device = data.images.device
+    fork_rng = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    try:
+        with fork_rng, torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            compiled(normalize(data.images[:batch_size], data.mean, data.std)).float().sum().backward()
+    except Exception as error:  # whatever is missing, training goes on without it
+        print(f"not compiled, training goes on: {first_line(error)}", flush=True)
+        compiled = model
+    model.zero_grad()
+    return compiled
 
 
 def training_step(forward, optimizer, images, targets, lr, config, amp=False):

@@ -68,8 +68,8 @@ def shift_per_axis(H, W, window_size, shift_size):
     return (shift_size if H > window_size else 0), (shift_size if W > window_size else 0)
 
 
-def shifted_window_mask(H, W, window_size, shift_size):
-    """-> (nW, N, N) bool, True where query i may attend to key j.
+def shifted_window_mask(H, W, window_size, shift_size, device=None):
+    """-> (nW, N, N) bool on `device`, True where query i may attend to key j.
 
     Describes the windows cut from an H x W map that was padded right and below to
     multiples of `window_size` and then rolled by -`shift_size`. Two tokens of a window
@@ -84,18 +84,18 @@ def shifted_window_mask(H, W, window_size, shift_size):
         raise ValueError(f"a token map has H, W >= 1, got {H} x {W}")
     check_shift(M, shift_size)
     rows, cols = (
-        _axis_labels(size, padded, shift)
+        _axis_labels(size, padded, shift, device)
         for size, padded, shift in zip((H, W), padded_size(H, W, M), shift_per_axis(H, W, M, shift_size))
     )
     labels = 2 * rows[:, None] + cols[None, :]  # wrapped or not, per axis: 4 labels
-    labels[(rows < 0)[:, None] | (cols < 0)[None, :]] = -1  # padding
+    labels = labels.masked_fill((rows < 0)[:, None] | (cols < 0)[None, :], -1)  # padding
     labels = window_partition(labels[None, :, :, None], M)[0, :, :, 0]  # (nW, N)
     return labels[:, :, None] == labels[:, None, :]
 
 
-def _axis_labels(size, padded, shift):
+def _axis_labels(size, padded, shift, device):
     """(padded,): after the roll, 0 = in place, 1 = carried around the edge, -1 = padding."""
-    position = torch.arange(padded).roll(-shift)
+    position = torch.arange(padded, device=device).roll(-shift)
     wrapped = (position < shift).long()
     return wrapped.masked_fill(position >= size, -1)
 

@@ -65,7 +65,11 @@ MUTATIONS = {
         "F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))",
         "F.pad(images, (0, self.patch_size - w % self.patch_size, 0, self.patch_size - h % self.patch_size))",
     ),
-    "padding attended to": ("windows.py", "labels[(rows < 0)[:, None] | (cols < 0)[None, :]] = -1", "pass"),
+    "padding attended to": (
+        "windows.py",
+        "labels.masked_fill((rows < 0)[:, None] | (cols < 0)[None, :], -1)",
+        "labels",
+    ),
     "scores not scaled": ("layers.py", "(q * q.shape[-1] ** -0.5)", "q"),
     "mask only along the height": (
         "windows.py",

@@ -105,6 +105,12 @@ def test_grad_cam_is_the_gradient_times_the_map(model):
     assert last.shape == (2, 4, 4)
 
 
+@pytest.mark.parametrize("stage", [-1, 2])
+def test_grad_cam_of_a_stage_that_is_not_there_is_refused(model, stage):
+    with pytest.raises(ValueError, match=f"there is no stage {stage}: the model has 2"):
+        grad_cam(model, torch.randn(1, 3, 32, 32), torch.tensor([0]), stage)
+
+
 def test_features_are_what_the_head_reads(model):
     data, _ = load_shapes10(50, 1)
     found = features(model, data, batch_size=16)

@@ -75,6 +75,11 @@ def test_a_history_of_another_recipe_is_not_taken_for_this_one(small, tmp_path):
         run_study("tiny", folder=tmp_path, epochs=2)
 
 
+def test_changes_of_nanos_recipe_are_not_made_to_another():
+    with pytest.raises(ValueError, match="leave out --preset"):
+        run_study("recipe", "base")
+
+
 def test_an_unknown_study_is_named():
     with pytest.raises(ValueError, match="there are: preset, recipe, ladder"):
         run_study("receipt")

@@ -10,7 +10,8 @@ import torch
 import swin_cifar.training as training
 from swin_cifar import TrainConfig, create_model, evaluate, fit, learning_rate, load_checkpoint, load_shapes10
 from swin_cifar.checkpoint import CheckpointError
-from swin_cifar.training import TrainingDiverged, make_optimizer, predict_logits, training_batch
+from swin_cifar.ladder import flat_model
+from swin_cifar.training import TrainingDiverged, _compiled, make_optimizer, predict_logits, training_batch
 
 RECIPE = TrainConfig(
     epochs=3,
@@ -236,3 +237,36 @@ def test_a_batch_depends_on_its_generator_alone(data):
     assert not torch.equal(a, c)
     assert a.shape == (32, 3, 32, 32)
     torch.testing.assert_close(ta.sum(1), torch.ones(32))
+
+
+def test_where_nothing_compiles_training_goes_on(data, monkeypatch, capsys):
+    def broken(model):
+        raise RuntimeError("no compiler\nsecond line")
+
+    model = tiny()
+    monkeypatch.setattr(torch, "compile", lambda model: lambda images: broken(model))
+    assert _compiled(model, data[0], 8, amp=False) is model
+    assert capsys.readouterr().out == "not compiled, training goes on: no compiler\n"
+    monkeypatch.setattr(torch, "compile", lambda model: model.forward)
+    before = torch.get_rng_state()
+    assert _compiled(model, data[0], 8, amp=False) == model.forward
+    assert all(p.grad is None for p in model.parameters()) and torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_could_not_be_loaded_again_is_not_trained_for_hours(data, tmp_path):
+    model = flat_model("nano", position=True)
+    with pytest.raises(CheckpointError, match="holds a plain SwinTransformer"):
+        fit(model, data[0], config=RECIPE, checkpoint=tmp_path / "a.pt", progress=False)
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_weights_are_kept_where_the_last_save_fails(data, tmp_path, monkeypatch):
+    def full(*args):
+        raise CheckpointError("disk full")
+
+    monkeypatch.setattr(training, "save_checkpoint", full)
+    model, other = tiny(), tiny()
+    with pytest.raises(CheckpointError, match="disk full"):
+        fit(model, data[0], config=RECIPE, checkpoint=tmp_path / "a.pt", progress=False)
+    fit(other, data[0], config=RECIPE, progress=False)
+    assert same(model, other)
