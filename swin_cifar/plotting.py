@@ -605,13 +605,17 @@ def plot_differences(differences, xlabel):
     return figure
 
 
-def plot_rungs(values, xlabel):
-    """-> Figure: {name: values} from top to bottom as given: a dot for each value, a line at each mean."""
+def plot_rungs(values, xlabel, apart=()):
+    """-> Figure: {name: values} from top to bottom as given: a dot for each value, a line at each mean.
+
+    Means are joined from rung to rung, but for the names in `apart`, which come last.
+    """
     names = list(values)
     figure = Figure(figsize=(9, 1.1 + 0.5 * len(names)), layout="constrained")
     ax = figure.subplots()
     means = [sum(values[name]) / len(values[name]) for name in names]
-    ax.plot(means, range(len(names)), color=COLOURS[4], linewidth=2.5, zorder=1)
+    joined = len(names) - len(apart)
+    ax.plot(means[:joined], range(joined), color=COLOURS[4], linewidth=2.5, zorder=1)
     for row, (name, mean) in enumerate(zip(names, means)):
         ax.plot([mean, mean], [row - 0.3, row + 0.3], color=COLOURS[0], linewidth=4)
         ax.plot(values[name], [row] * len(values[name]), "o", color="black", markeredgecolor="white", ms=8)

@@ -69,10 +69,11 @@ def test_differences_are_sorted_by_their_mean():
 
 
 def test_rungs_keep_their_order_and_show_every_seed():
-    (ax,) = plot_rungs({"first": [1.0, 3.0], "second": [0.5, 0.5]}, "points").axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
+    values = {"first": [1.0, 3.0], "second": [0.5, 0.5], "other": [9.0]}
+    (ax,) = plot_rungs(values, "points", apart=["other"]).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second", "other"]
     assert ax.lines[0].get_xdata().tolist() == [2, 0.5]  # from mean to mean
-    assert [line.get_xdata().tolist() for line in ax.lines[2::2]] == [[1, 3], [0.5, 0.5]]
+    assert [line.get_xdata().tolist() for line in ax.lines[2::2]] == [[1, 3], [0.5, 0.5], [9]]
     top, bottom = ax.transData.transform([(0, 0), (0, 1)])[:, 1]
     assert top > bottom
 
