@@ -60,7 +60,7 @@ STUDIES = {  # study: {variant: what is changed}
         "relative position bias": Variant(PLAIN, flat_model),  # in place of the position embedding
         "hierarchy": Variant(PLAIN),
         "augmentation": Variant(),
-        "no position at all": Variant(PLAIN, partial(flat_model, bias=False)),  # to compare the bias with
+        "no position encoding": Variant(PLAIN, partial(flat_model, bias=False)),  # to compare the bias with
     },
 }
 
