@@ -66,8 +66,7 @@ def results_table():
 def _row(name, histories):
     first = histories[0]
     seconds = mean_and_deviation([h.results["seconds"] for h in histories])[0]
-    validation = [100 * h.epochs[-1]["validation_accuracy"] for h in histories]
-    test = [100 * h.results["test"]["accuracy"] for h in histories]
+    validation, test = _accuracies(histories)
     run = [_parameters(first), len(first.epochs), _duration(seconds), first.device, len(histories)]
     return [name, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
 
@@ -89,10 +88,8 @@ def ladder_table(preset="nano"):
     rows = [["model", "parameters", "million operations a picture", "seeds", "validation", "test"]]
     for name, histories in load_study("ladder", preset, FOLDER / "studies").items():
         facts = histories[0].results
-        validation = [100 * h.epochs[-1]["validation_accuracy"] for h in histories]
-        test = [100 * h.results["test"]["accuracy"] for h in histories]
         about = [f"{facts['parameters']:,}", f"{facts['flops_per_image'] / 1e6:.1f}", str(len(histories))]
-        rows.append([name, *about, _percent(validation), _percent(test)])
+        rows.append([name, *about, *map(_percent, _accuracies(histories))])
     return _table(rows)
 
 
@@ -126,6 +123,12 @@ def command(preset, recipe):
     changes = {field: value for field, value in recipe.items() if value != usual[field]}
     options = "".join(f" --set {field}={json.dumps(value)}" for field, value in changes.items())
     return f"python -m swin_cifar train --preset {preset}{options}"
+
+
+def _accuracies(histories):
+    """-> validation, test: in percent, one of each per history."""
+    validation = [100 * h.epochs[-1]["validation_accuracy"] for h in histories]
+    return validation, [100 * h.results["test"]["accuracy"] for h in histories]
 
 
 def _parameters(history):

@@ -630,8 +630,9 @@ def plot_rungs(values, xlabel, apart=()):
 def plot_roofline(points, operations_per_second, bytes_per_second):
     """-> Figure: {name: (operations, bytes, seconds)} under the roof of a machine, both axes logarithmic.
 
-    Across: operations per byte moved. Up: operations per second. Nothing can lie above the roof:
-    to the left memory is too slow, to the right arithmetic. (Williams et al. 2009, "Roofline".)
+    Across: operations per byte moved. Up: operations per second. What comes from memory cannot lie
+    above the roof: to the left memory is too slow, to the right arithmetic; what a cache holds can.
+    (Williams et al. 2009, "Roofline".)
     """
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     ax = figure.subplots()

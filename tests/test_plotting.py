@@ -14,6 +14,7 @@ from swin_cifar.plotting import (
     panels,
     plot_class_accuracy,
     plot_confusion,
+    plot_curves,
     plot_differences,
     plot_history,
     plot_reliability,
@@ -173,3 +174,18 @@ def test_attention_paints_the_picture_where_weights_are():
     assert red > 0.8 > 0.5 > green > blue  # orange in the upper right quarter
     assert (pixels[2:] == pixels[2, 0, 0]).all() and pixels[2, 0, 0] > 0.5  # pale grey elsewhere
     assert ax.patches[-1].get_xy() == pytest.approx((0.08 - 0.5, 2.08 - 0.5))
+
+
+def test_a_limit_makes_panels_comparable():
+    image, weights = torch.full((3, 2, 2), 100, dtype=torch.uint8), torch.tensor([[0.5, 0.25], [0.0, 0.0]])
+    _, axes = panels(1, 2)
+    draw_attention(axes[0], image, weights, limit=0.5)
+    draw_attention(axes[1], image, weights / 2, limit=0.5)
+    first, second = (torch.from_numpy(ax.images[0].get_array().data) for ax in axes)
+    assert torch.equal(first[0, 1], second[0, 0]) and not torch.equal(first[0, 0], second[0, 0])
+
+
+def test_levels_are_dotted_lines_across():
+    (ax,) = plot_curves({"found": ([0, 1], [2.0, 3.0])}, "x", "y", levels={"limit": 2.5}).axes
+    assert ax.lines[-1].get_ydata() == [2.5, 2.5] and ax.lines[-1].get_linestyle() == ":"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["found", "limit"]
