@@ -226,6 +226,15 @@ def test_fewer_pictures_than_a_batch_is_an_error(data):
         fit(tiny(), data[0], config=replace(RECIPE, batch_size=500), progress=False)
 
 
+def test_each_epoch_and_each_seed_has_an_order_of_its_own():
+    orders = {
+        tuple(training.epoch_order(50, seed, epoch).tolist()) for seed in range(3) for epoch in range(4)
+    }
+    assert len(orders) == 12
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert training.epoch_order(50, 1, 2).equal(training.epoch_order(50, 1, 2))
+
+
 def test_a_batch_depends_on_its_generator_alone(data):
     def make(seed):
         generator = torch.Generator().manual_seed(seed)
