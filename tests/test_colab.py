@@ -1,0 +1,68 @@
+"""The notebooks, published: they open in Colab, and are otherwise as before."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ADDRESS = "https://github.com/someone/swin"
+spec = importlib.util.spec_from_file_location("colab", ROOT / "notebooks" / "colab.py")
+colab = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(colab)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("00_start_here.ipynb", "07_shifted_windows.ipynb"):
+        shutil.copy(ROOT / "notebooks" / name, tmp_path)
+    return tmp_path
+
+
+def test_two_cells_below_the_title_and_nothing_else(folder):
+    colab.main([ADDRESS], folder)
+    for path in sorted(folder.glob("*.ipynb")):
+        before, after = read(ROOT / "notebooks" / path.name), read(path)
+        nbformat.validate(after)
+        before.cells = [cell for cell in before.cells if cell.id not in colab.IDS]
+        title, text, code, *rest = after.cells
+        link = f"https://colab.research.google.com/github/someone/swin/blob/main/notebooks/{path.name}"
+        assert f"[Open in Colab]({link})" in text.source
+        assert "github.com/someone/swin.git" in code.source
+        assert [(c.id, c.source) for c in (title, *rest)] == [(c.id, c.source) for c in before.cells]
+        counts = [cell.execution_count for cell in after.cells if cell.cell_type == "code"]
+        assert counts == list(range(1, len(counts) + 1))
+
+
+def test_another_address_replaces_the_first(folder):
+    colab.main([ADDRESS], folder)
+    colab.main(["https://github.com/other/place.git", "--branch", "course"], folder)
+    notebook = read(folder / "00_start_here.ipynb")
+    assert [cell.id for cell in notebook.cells].count("colab") == 1
+    text, code = notebook.cells[1:3]
+    assert "/other/place/blob/course/" in text.source and "someone" not in text.source
+    assert "--branch course https://github.com/other/place.git" in code.source
+
+
+def test_where_the_project_is_installed_the_cell_does_nothing():
+    notebook = read(ROOT / "notebooks" / "00_start_here.ipynb")
+    colab.publish(notebook, "00_start_here.ipynb", ADDRESS)
+    source = notebook.cells[2].source
+    condition, body = source.split("if find_spec", 1)
+    assert "!" not in condition and "%" not in condition
+    assert all(line.startswith("    ") for line in body.splitlines()[1:] if line)
+
+
+@pytest.mark.parametrize("address", ["swin", "https://example.org/a/b", "https://github.com/only-owner"])
+def test_another_kind_of_address_is_refused_and_nothing_written(folder, capsys, address):
+    before = (folder / "00_start_here.ipynb").read_bytes()
+    with pytest.raises(SystemExit):
+        colab.main([address], folder)
+    assert "https://github.com/OWNER/NAME" in capsys.readouterr().err
+    assert (folder / "00_start_here.ipynb").read_bytes() == before
