@@ -1,0 +1,83 @@
+// Look at decks in Chrome or Chromium, without a window.
+//   node browser.mjs check BROWSER PICTURES DECK...   each slide fits? no error, no request to the network; exit code 1 if not
+//   node browser.mjs pdf BROWSER DECK...              DECK.pdf beside each deck
+// BROWSER is the path of a browser, or "" for an installed Chrome.
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
+
+const [what, executablePath, ...rest] = process.argv.slice(2);
+const pictures = what === "check" ? rest.shift() : null;
+const browser = await chromium.launch({
+  ...(executablePath ? { executablePath } : { channel: "chrome" }),
+  args: ["--no-sandbox", "--disable-gpu"],
+});
+let problems = 0;
+for (const deck of rest) problems += what === "check" ? await check(deck) : await print(deck);
+await browser.close();
+process.exit(problems ? 1 : 0);
+
+async function open(deck, query = "") {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
+  const complaints = [];
+  await page.route(/^https?:/, (route) => {
+    complaints.push(`asks the network for ${route.request().url()}`);
+    route.abort();
+  });
+  page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
+  page.on("console", (message) => message.type() === "error" && complaints.push(`error: ${message.text()}`));
+  await page.goto(pathToFileURL(path.resolve(deck)).href + query);
+  await page.waitForFunction(() => window.Reveal?.isReady(), null, { timeout: 30000 });
+  return [page, complaints];
+}
+
+async function check(deck) {
+  const name = path.basename(deck, ".html");
+  const folder = path.join(pictures, name);
+  mkdirSync(folder, { recursive: true });
+  const [page, complaints] = await open(deck);
+  const count = await page.evaluate(() => Reveal.getTotalSlides());
+  for (let i = 0; i < count; i++) {
+    await page.evaluate((i) => Reveal.slide(i, 0, 99), i); // with all its fragments
+    await page.waitForTimeout(80);
+    for (const complaint of await page.evaluate(look)) complaints.push(`slide ${i + 1}: ${complaint}`);
+    await page.screenshot({ path: path.join(folder, `${String(i + 1).padStart(2, "0")}.png`) });
+  }
+  for (const complaint of complaints) console.log(`${name}: ${complaint}`);
+  console.log(`${name}: ${count} slides, ${complaints.length} complaints`);
+  await page.close();
+  return complaints.length;
+}
+
+// What is wrong with the slide that is shown; runs in the page.
+function look() {
+  const slide = Reveal.getCurrentSlide();
+  const frame = slide.getBoundingClientRect();
+  const found = [];
+  if (tooFull(slide)) found.push("does not fit");
+  for (const part of slide.querySelectorAll("*")) {
+    if (part.closest("aside")) continue;
+    const box = part.getBoundingClientRect();
+    if (!box.width || !box.height) continue;
+    if (box.right > frame.right + 1 || box.bottom > frame.bottom + 1 || box.left < frame.left - 1)
+      found.push(`<${part.tagName.toLowerCase()}> reaches out of the slide`);
+  }
+  for (const image of slide.querySelectorAll("img")) {
+    const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
+    const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
+    if (!image.complete || !image.naturalWidth) found.push("a picture is broken");
+    else if (width < 560 && height < 260) found.push(`a picture is only ${Math.round(width)} x ${Math.round(height)}`);
+  }
+  if (slide.querySelector("mjx-merror, [data-mjx-error]")) found.push("a formula is wrong");
+  return [...new Set(found)];
+}
+
+async function print(deck) {
+  const [page, complaints] = await open(deck, "?print-pdf");
+  await page.waitForFunction(() => document.querySelector(".pdf-page"), null, { timeout: 30000 });
+  await page.pdf({ path: deck.replace(/\.html$/, ".pdf"), preferCSSPageSize: true, printBackground: true });
+  for (const complaint of complaints) console.log(`${deck}: ${complaint}`);
+  await page.close();
+  return complaints.length;
+}

@@ -1,0 +1,35 @@
+// A slide that is too full gets smaller letters, down to these; what still does not fit, browser.mjs reports.
+const MOST = { "--size": 30, "--code": 26 };
+const LEAST = { "--size": 19, "--code": 14 };
+
+function tooFull(section) {
+  const over = (part) => part.scrollHeight > part.clientHeight + 1 || part.scrollWidth > part.clientWidth + 1;
+  const small = (picture) => picture.clientHeight < 270;
+  return (
+    over(section) ||
+    [...section.querySelectorAll(".column, pre")].some(over) ||
+    [...section.querySelectorAll(".picture")].some(small)
+  );
+}
+
+function fit(section) {
+  const display = section.style.display;
+  section.style.display = "flex"; // slides that are not shown have no size
+  const sizes = { ...MOST };
+  while (tooFull(section)) {
+    const wide = [...section.querySelectorAll("pre")].some((pre) => pre.scrollWidth > pre.clientWidth + 1);
+    const keys = (wide ? ["--code"] : Object.keys(sizes)).filter((key) => sizes[key] > LEAST[key]);
+    if (!keys.length) break;
+    for (const key of keys) section.style.setProperty(key, --sizes[key] + "px");
+  }
+  section.style.display = display;
+}
+
+MathJax.startup.promise.then(() => {
+  for (const moment of ["ready", "pdf-ready"]) Reveal.on(moment, () => Reveal.getSlides().forEach(fit));
+  Reveal.initialize({
+    width: 1280, height: 720, margin: 0, maxScale: 4, center: false, display: "flex",
+    hash: true, slideNumber: "c/t", controls: false, transition: "none", backgroundTransition: "none",
+    pdfSeparateFragments: false, pdfMaxPagesPerSlide: 1, plugins: [RevealNotes],
+  });
+});
