@@ -1,5 +1,6 @@
 """The notebook files themselves, and that comparing their outputs (nbval) can fail."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -68,15 +69,53 @@ def test_every_picture_has_words_for_those_who_cannot_see_it(notebook):
 
 
 def test_cells_are_short_and_no_line_ends_in_a_semicolon(notebook):
-    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
-    assert statistics.median(lengths) <= 6
-    assert max(lengths[1:]) <= 25
-    assert lengths[0] <= 32  # the imports, one a line
+    lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook)}
+    assert statistics.median(lengths.values()) <= 6
+    assert lengths.pop("setup") <= 32  # the imports, one a line
+    assert max(lengths.values()) <= 25
     assert not any(cell.source.rstrip().endswith(";") for cell in code_cells(notebook))
 
 
 def test_is_small(notebook):
     assert len(nbformat.writes(notebook)) < 1_000_000
+
+
+# --- the set-up check of notebook 00 ------------------------------------------------------
+
+
+@pytest.fixture
+def set_up_check(monkeypatch, capsys):
+    """-> function that runs the cell and returns what it printed"""
+    monkeypatch.chdir(ROOT / "notebooks")
+    notebook = nbformat.read(PATHS[0], as_version=4)
+    (source,) = (cell.source for cell in notebook.cells if cell.id == "here")
+
+    def run():
+        exec(source, {})
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_set_up_check_finds_everything(set_up_check):
+    assert set_up_check() == "everything is here\n"
+
+
+def test_set_up_check_says_what_is_missing_and_for_which_python(set_up_check, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "swin_cifar" else find_spec(name)
+    )
+    said = set_up_check()
+    assert f"missing for {sys.executable}: swin_cifar." in said
+    assert f'"{sys.executable}" -m pip install -r requirements.txt' in said
+
+
+def test_set_up_check_knows_an_old_python_and_a_wrong_folder(set_up_check, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert "belongs into the project's folder `notebooks`" in set_up_check()
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    assert "Python 3.10 or newer is needed" in set_up_check()
 
 
 # --- the gate itself --------------------------------------------------------------------
