@@ -1000,3 +1000,180 @@ def takes_the_whole_batch(model, images, targets, parts):
     logits = model(images)
     losses = F.cross_entropy(logits, targets, reduction="none")
     losses.mean().backward()
+
+
+# --- 14 ----------------------------------------------------------------------------------
+
+
+def nine_regions(H, W, M, shift):
+    regions = torch.zeros(H, W)
+    for i, rows in enumerate((slice(0, -M), slice(-M, -shift), slice(-shift, None))):
+        for j, columns in enumerate((slice(0, -M), slice(-M, -shift), slice(-shift, None))):
+            regions[rows, columns] = 3 * i + j
+    windows = window_partition(regions[None, :, :, None], M).view(-1, M * M)
+    return windows.unsqueeze(1) - windows.unsqueeze(2)
+
+
+@planted("additive_mask", "The forbidden pairs get all the weight")
+def mask_as_found(H, W, M, shift):
+    return torch.where(nine_regions(H, W, M, shift) != 0, 255.0, 0.0)
+
+
+@planted("additive_mask", "a small handicap only, and still gets weight")
+def adds_a_boolean(H, W, M, shift):
+    return nine_regions(H, W, M, shift) == 0
+
+
+@planted("additive_mask", "a soft mask")
+def minus_hundred(H, W, M, shift):
+    difference = nine_regions(H, W, M, shift)
+    return difference.masked_fill(difference != 0, -100.0)
+
+
+@planted("additive_mask", "0 times infinity")
+def infinity_times_zero(H, W, M, shift):
+    return (nine_regions(H, W, M, shift) != 0) * float("-inf")
+
+
+@planted("additive_mask", "forbidden in one direction, and favoured in the other")
+def only_a_minus(H, W, M, shift):
+    return nine_regions(H, W, M, shift) * -255
+
+
+@planted("received_attention", "The numbers are right and lie at wrong places")
+def received_as_found(block, x):
+    windows, mask = block.to_windows(block.norm1(x))
+    received = block.attn.explicit_attention(windows, mask)[1].mean(dim=2).sum(dim=2)
+    return window_reverse(received.unsqueeze(-1), block.window_size, *x.shape[1:3]).squeeze(-1)
+
+
+@planted("received_attention", "they were 2 tokens too far, now they are 4")
+def rolls_on(block, x):
+    s = block.shift_size
+    return received_as_found(block, x).roll((-s, -s), dims=(1, 2))
+
+
+@planted("received_attention", "its rows were never moved")
+def rolls_covered_axes_too(block, x):
+    s = block.shift_size
+    return torch.roll(received_as_found(block, x), (s, s), (1, 2))
+
+
+@planted("received_attention", "You move the numbers while they lie in windows")
+def rolls_windows(block, x):
+    windows, mask = block.to_windows(block.norm1(x))
+    received = block.attn.explicit_attention(windows, mask)[1].mean(dim=2).sum(dim=2)
+    received = received.roll((block.shift_size, block.shift_size), dims=(1, 2))
+    return window_reverse(received[..., None], block.window_size, *x.shape[1:3])[..., 0]
+
+
+@planted("received_attention", "that is what it *gives*")
+def gives(block, x):
+    windows, mask = block.to_windows(block.norm1(x))
+    received = block.attn.explicit_attention(windows, mask)[1].mean(dim=2).sum(dim=-1)
+    return block.from_windows(received[..., None], *x.shape[1:3])[..., 0]
+
+
+@planted("drop_branch", "the same picture gets another answer each time")
+def drop_as_found(x, drop_prob, training):
+    if drop_prob == 0:
+        return x
+    keep = 1 - drop_prob
+    coins = torch.empty(x.shape[0], 1, 1, 1).bernoulli_(keep)
+    return x / keep * coins
+
+
+@planted("drop_branch", "Now it is the other way round")
+def flag_the_wrong_way_round(x, drop_prob, training):
+    if drop_prob == 0 or training:
+        return x
+    return drop_as_found(x, drop_prob, training)
+
+
+@planted("drop_branch", "In evaluation the branches are made smaller")
+def scales_in_evaluation(x, drop_prob, training):
+    if not training:
+        return (1 - drop_prob) * x
+    return drop_as_found(x, drop_prob, training)
+
+
+@planted("drop_branch", "Single numbers are dropped")
+def plain_dropout(x, drop_prob, training):
+    return F.dropout(x, drop_prob, training)
+
+
+@planted("drop_branch", "In training the kept branches keep their size")
+def forgets_to_divide_by_keep(x, drop_prob, training):
+    return x * (torch.rand(len(x), 1, 1, 1) >= drop_prob) if training else x
+
+
+@planted("pad_to_windows", "windows with nothing in them")
+def pad_as_found(x, M):
+    H, W = x.shape[1:3]
+    return F.pad(x, (0, 0, 0, M - W % M, 0, M - H % M))
+
+
+@planted("pad_to_windows", "Full columns still grow")
+def repairs_rows_only(x, M):
+    H, W = x.shape[1:3]
+    return F.pad(x, (0, 0, 0, M - W % M, 0, (M - H % M) % M))
+
+
+@planted("pad_to_windows", "each side has a question of its own")
+def asks_once(x, M):
+    H, W = x.shape[1:3]
+    if H % M == 0 and W % M == 0:
+        return x
+    return pad_as_found(x, M)
+
+
+@planted("pad_to_windows", "With which axis does F.pad begin?")
+def swaps_the_sides(x, M):
+    pad_h, pad_w = (-n % M for n in x.shape[1:3])
+    return F.pad(x, (0, 0, 0, pad_h, 0, pad_w))
+
+
+@planted("bias_per_head", "that of head 0")
+def bias_as_found(table, M):
+    return table.T.flatten()[relative_position_index(M)]
+
+
+@planted("bias_per_head", "the mean of theirs")
+def mean_of_heads(table, M):
+    bias = table[relative_position_index(M)].mean(dim=-1)
+    return bias.expand(table.shape[1], -1, -1)
+
+
+@planted("bias_per_head", "a reshape does not move an axis")
+def views_instead_of_permuting(table, M):
+    index = relative_position_index(M).view(-1)
+    return table[index].view(table.shape[1], M * M, M * M)
+
+
+@planted("bias_per_head", "Query and key have changed places")
+def transposes_everything(table, M):
+    return table[relative_position_index(M)].permute(2, 1, 0)
+
+
+@planted("shifts_of", "cut the one window into four")
+def shifts_as_found(H, W, M, shift):
+    if min(H, W) < M:
+        return 0, 0
+    return shift, shift
+
+
+@planted("shifts_of", "stays closed in every block")
+def one_guard_for_both(H, W, M, shift):
+    if min(H, W) <= M:
+        shift = 0
+    return shift, shift
+
+
+@planted("shifts_of", "A strip moves along its short side")
+def looks_at_the_longer_side(H, W, M, shift):
+    return (0, 0) if H <= M and W <= M else (shift, shift)
+
+
+@planted("shifts_of", "still cut in two")
+def each_axis_but_less_than(H, W, M, shift):
+    return [0 if n < M else shift for n in (H, W)]

@@ -22,7 +22,7 @@ def cells(suffix):
     """{exercise: source} of the notebooks' cells whose ids end in it."""
     return {
         cell.id.removesuffix(suffix).replace("-", "_"): cell.source
-        for path in sorted(NOTEBOOKS.glob("0*.ipynb"))
+        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
         for cell in nbformat.read(path, as_version=4).cells
         if cell.id.endswith(suffix) and cell.id.removesuffix(suffix).replace("-", "_") in EXERCISES
     }

@@ -1,4 +1,4 @@
-"""Checks for the exercises of notebooks 02 to 09: they say what is wrong, never the answer.
+"""Checks for the exercises of notebooks 02 to 09 and 14: they say what is wrong, never the answer.
 
     from swin_cifar import checks as check
 
@@ -9,6 +9,14 @@ prints a verdict of a few lines, and shows what the function does if it is right
 
 from swin_cifar.checks.attention import attend_in_chunks, one_head, stable_softmax
 from swin_cifar.checks.bias import favourite_offset, index_of_rectangle, resize_table
+from swin_cifar.checks.bugs import (
+    additive_mask,
+    bias_per_head,
+    drop_branch,
+    pad_to_windows,
+    received_attention,
+    shifts_of,
+)
 from swin_cifar.checks.merging import mean_merge, ungather
 from swin_cifar.checks.model import add_branch, drop_rates, our_name
 from swin_cifar.checks.patches import absorb_normalization, pad_centred, patches_at_once
@@ -25,5 +33,7 @@ _ALL = (
     *(cyclic_shift, mask_by_distance, attend_any_size),
     *(drop_rates, our_name, add_branch),
     *(trapezoid, clip_by_hand, accumulate),  # notebook 09
+    *(additive_mask, received_attention, drop_branch),  # notebook 14
+    *(pad_to_windows, bias_per_head, shifts_of),
 )
 EXERCISES = {exercise.name: exercise for exercise in _ALL}

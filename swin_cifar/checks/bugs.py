@@ -1,0 +1,416 @@
+"""Checks of notebook 14: six functions to repair. Each knows the code as found, and half repairs."""
+
+import math
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+
+from swin_cifar import plotting
+from swin_cifar.checks.core import Exercise, Sign, numbered, photo
+from swin_cifar.checks.shift import _large_attention, _true_windows
+from swin_cifar.inspection import _attention_map
+from swin_cifar.model import SwinTransformerBlock
+from swin_cifar.windows import relative_position_index, shifted_window_mask, window_partition, window_reverse
+
+# --- additive_mask -----------------------------------------------------------------------
+
+
+def _regions(H, W, M, shift):
+    """(nW, N): the number of each token's region, nine of them."""
+    regions = torch.zeros(1, H, W, 1)
+    bounds = slice(0, -M), slice(-M, -shift), slice(-shift, None)
+    for i, (rows, columns) in enumerate(product(bounds, bounds)):
+        regions[:, rows, columns] = i
+    return window_partition(regions, M)[0, :, :, 0]
+
+
+def _differences(H, W, M, shift):
+    windows = _regions(H, W, M, shift)
+    return windows[:, None, :] - windows[:, :, None]
+
+
+def _added(number):
+    """A mask that adds this number where the regions differ."""
+    return lambda *sizes: torch.where(_differences(*sizes) != 0, number, 0.0)
+
+
+def _mask_case(H, W, M, shift, scale=1.0):
+    return H, W, M, shift, scale * torch.randn(H * W // M**2, M * M, M * M)
+
+
+def _weights(function, H, W, M, shift, scores):
+    return (scores + function(H, W, M, shift)).softmax(dim=-1)
+
+
+def _draw_weights(function):
+    weights = function(8, 8, 4, 2).softmax(dim=-1)
+    figure, axes = plotting.panels(1, 4, size=2.5)
+    for number, ax in enumerate(axes):
+        plotting.draw_mask(ax, weights[number] > 0, step=4, title=f"window {number}")
+    return figure, "Keys with weight in four windows: all; fine squares; two large squares; both together."
+
+
+additive_mask = Exercise(
+    "additive_mask",
+    answer=lambda *sizes: torch.zeros(()).where(shifted_window_mask(*sizes), -math.inf),
+    cases=lambda: {
+        "a square map": _mask_case(8, 8, 4, 2),
+        "a map wider than high, shift 1": _mask_case(8, 12, 4, 1),
+        "windows of 3, shift 2": _mask_case(9, 6, 3, 2),
+        "large scores": _mask_case(8, 8, 4, 2, scale=200.0),
+    },
+    mistakes={
+        "The weights are nan. Two ways lead there: 0 times infinity, and a query whose keys are all "
+        "forbidden.": Sign(lambda found, *_: isinstance(found, torch.Tensor) and bool(found.isnan().any())),
+        "The forbidden pairs get all the weight, and the allowed ones none: a token hears only tokens that "
+        "it must not hear, and not even itself.": _added(255.0),
+        "A forbidden key has a small handicap only, and still gets weight. After the softmax its weight must "
+        "be 0, whatever the scores.": _added(-1.0),
+        "It works while the scores are small. Here some are 200, and forbidden keys get weight again "
+        "(notebook 07: a soft mask).": _added(-100.0),
+        "What you add depends on which region has the larger number: a pair is forbidden in one direction, "
+        "and favoured in the other.": lambda *sizes: -255 * _differences(*sizes),
+        "Of each pair only one direction is forbidden: the other of the two still listens.": (
+            lambda *sizes: torch.where(_differences(*sizes) > 0, -math.inf, 0.0)
+        ),
+        "No pair is forbidden: strangers hear each other.": _added(0.0),
+    },
+    picture=_draw_weights,
+    axes="(nW, N, N)",
+    call=_weights,
+)
+
+# --- received_attention ------------------------------------------------------------------
+
+
+def _received(block, x, back="right", over="queries", heads="mean"):
+    """With a mistake, if asked for."""
+    H, W, M, shift = *x.shape[1:3], block.window_size, block.shift_size
+    windows, mask = block.to_windows(block.norm1(x))
+    weights = block.attn.explicit_attention(windows, mask)[1]  # (B, nW, heads, N, N)
+    weights = weights.mean(dim=2) if heads == "mean" else weights.sum(dim=2)
+    received = weights.sum(dim=2 if over == "queries" else 3)  # (B, nW, N)
+    if back == "right":
+        return block.from_windows(received[..., None], H, W)[..., 0]
+    if back == "too early":
+        received = received.roll((shift, shift), dims=(1, 2))
+    x = window_reverse(received[..., None], M, H, W)[..., 0]
+    moves = {"the wrong way": (-shift, -shift), "covered, too": (shift, shift), "rows": (shift, 0)}
+    return x.roll(moves.get(back, (0, 0)), dims=(1, 2))
+
+
+def _received_with(**mistake):
+    return lambda *inputs: _received(*inputs, **mistake)
+
+
+def _large_block(shift):
+    block = SwinTransformerBlock(8, 2, window_size=4, shift_size=shift).requires_grad_(False)
+    block.attn = _large_attention(8, 4, 2)
+    return block
+
+
+def _draw_received(function):
+    x = torch.randn(1, 8, 8, 8)
+    figure, axes = plotting.panels(1, 2, size=2.8)
+    for ax, shift in zip(axes, (0, 2)):
+        bounds = _true_windows(8, 4, shift)
+        plotting.draw_attention(ax, 255 * photo(), function(_large_block(shift), x)[0], f"shift {shift}")
+        plotting.draw_windows(ax, bounds, bounds, unit=4, numbers=False)
+    return figure, "The attention that each token receives, with the true windows, without and with a shift."
+
+
+received_attention = Exercise(
+    "received_attention",
+    answer=lambda block, x: _attention_map(block, x).mean(dim=1).sum(dim=(1, 2)),
+    cases=lambda: {
+        "a block without shift": (_large_block(0), torch.randn(1, 8, 8, 8)),
+        "shift 2": (_large_block(2), torch.randn(1, 8, 8, 8)),
+        "shift 1, two pictures, wider than high": (_large_block(1), torch.randn(2, 8, 12, 8)),
+        "a map one window high": (_large_block(2), torch.randn(1, 4, 8, 8)),
+    },
+    mistakes={
+        "The numbers are right and lie at wrong places: what token (2, 2) receives in the block with shift 2 "
+        "stands at (0, 0).": _received_with(back="never"),
+        "The numbers move away from their places: they were 2 tokens too far, now they are 4.": (
+            _received_with(back="the wrong way")
+        ),
+        "Right, but for a map that is one window high: its rows were never moved, so nothing must be "
+        "undone there.": _received_with(back="covered, too"),
+        "You move the numbers while they lie in windows. There, axis 1 counts windows and axis 2 tokens: "
+        "these are not rows and columns.": _received_with(back="too early"),
+        "The rows are right now. The columns are not.": _received_with(back="rows"),
+        "Every token has 1.0: that is what it *gives*, a sum over its keys. What it receives is a sum over "
+        "the queries.": _received_with(over="keys"),
+        "The heads are added up. Asked for is their mean.": _received_with(heads="sum"),
+    },
+    picture=_draw_received,
+    axes="(B, H, W)",
+)
+
+# --- drop_branch -------------------------------------------------------------------------
+
+
+def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, coins="samples"):
+    """With a mistake, if asked for."""
+    keep = 1 - drop_prob
+    if not training and in_evaluation != "drops":
+        return x * keep if in_evaluation == "scales" else x
+    shape = {"samples": (len(x), 1, 1, 1), "batch": (1, 1, 1, 1), "numbers": x.shape}[coins]
+    return x * (torch.rand(shape) < keep) / (keep if divide else 1)
+
+
+def _drop_with(**mistake):
+    return lambda *inputs: _drop(*inputs, **mistake)
+
+
+def _describe_drop(function, x, drop_prob, training):
+    """What can be said of the result, whatever the coins were."""
+    out = function(x, drop_prob, training)
+    if not isinstance(out, torch.Tensor):
+        return out
+    if out.shape != x.shape:
+        return {"shape": tuple(out.shape)}
+    factors = (out / x).flatten(1)  # (B, n)
+    kept = (factors != 0).double().mean().item()
+    return {
+        "shape": tuple(out.shape),
+        "whole samples are kept or dropped": (factors - factors[:, :1]).abs().max().item() < 1e-3,
+        "factors of the branches": sorted({round(f, 3) for f in factors.flatten().tolist()}),
+        "about as many are dropped as should be": abs(kept - (1 - drop_prob * training)) < 0.06,
+    }
+
+
+def _draw_drop(function):
+    figure, axes = plotting.panels(2, 1, size=2.2)
+    figure.set_size_inches(8, 2.6)
+    for ax, training in zip(axes, (True, False)):
+        factors = function(torch.ones(16, 1, 1, 1), 0.25, training).view(1, 16)
+        title = f"{'training' if training else 'evaluation'}: the factor of each of 16 branches"
+        plotting.draw_heat(ax, factors, title, limit=1.4, numbers="{:.2f}")
+    return figure, "In training some of 16 branches have the factor 0, the others 1.33; in evaluation all 1."
+
+
+drop_branch = Exercise(
+    "drop_branch",
+    answer=_drop,
+    cases=lambda: {
+        "evaluation, p = 0.25": (torch.rand(2000, 1, 2, 3) + 1, 0.25, False),
+        "training, p = 0.25": (torch.rand(2000, 1, 2, 3) + 1, 0.25, True),
+        "training, p = 0.5": (torch.rand(2000, 2, 1, 2) + 1, 0.5, True),
+        "training, p = 0": (torch.rand(8, 2, 2, 2) + 1, 0.0, True),
+    },
+    mistakes={
+        "In evaluation, too, whole branches disappear: the same picture gets another answer each time.": (
+            _drop_with(in_evaluation="drops")
+        ),
+        "Now it is the other way round: evaluation drops branches, and training none.": (
+            lambda x, p, training: _drop(x, p, not training, in_evaluation="drops") if not training else x
+        ),
+        "In evaluation the branches are made smaller. In training the kept ones have been made larger "
+        "already: on average both are equal without that.": _drop_with(in_evaluation="scales"),
+        "Nothing is ever dropped, in training neither: that is no repair, it switches the layer off.": (
+            lambda x, p, training: x.clone()
+        ),
+        "In training the kept branches keep their size. On average the sum is smaller than in evaluation.": (
+            _drop_with(divide=False)
+        ),
+        "One coin decides for the whole batch. Each sample has a coin of its own.": _drop_with(coins="batch"),
+        "Single numbers are dropped: that is dropout. DropPath drops the branch of a whole sample.": (
+            _drop_with(coins="numbers")
+        ),
+    },
+    picture=_draw_drop,
+    axes="(B, H, W, C)",
+    call=_describe_drop,
+)
+
+# --- pad_to_windows ----------------------------------------------------------------------
+
+
+def _pad_by_glueing(x, M):
+    for dim in (1, 2):
+        missing = math.ceil(x.shape[dim] / M) * M - x.shape[dim]
+        shape = [*x.shape[:dim], missing, *x.shape[dim + 1 :]]
+        x = torch.cat([x, x.new_zeros(shape)], dim=dim)
+    return x
+
+
+def _pad_by(rows, columns, before=False):
+    """rows(n, M), columns(n, M): how many are added."""
+
+    def pad(x, M):
+        H, W = x.shape[1:3]
+        down, across = rows(H, M), columns(W, M)
+        return F.pad(x, (0, 0, across, 0, down, 0) if before else (0, 0, 0, across, 0, down))
+
+    return pad
+
+
+def _too_many(n, M):
+    return M - n % M
+
+
+def _enough(n, M):
+    return -n % M
+
+
+def _pad_swapped(x, M):
+    H, W = x.shape[1:3]
+    return F.pad(x, (0, 0, 0, -H % M, 0, -W % M))
+
+
+def _pad_both_or_none(x, M):
+    H, W = x.shape[1:3]
+    return _pad_by(_too_many, _too_many)(x, M) if H % M or W % M else x
+
+
+def _draw_padded(function):
+    figure, axes = plotting.panels(1, 3, size=2.6)
+    for ax, (H, W) in zip(axes, ((8, 8), (8, 6), (5, 7))):
+        tokens = photo()[:, : 4 * H, : 4 * W].permute(1, 2, 0).unflatten(1, (W, 4)).unflatten(0, (H, 4))
+        padded = function(tokens.transpose(1, 2).flatten(2)[None], 4)[0]  # a token is 4 x 4 pixels
+        Hp, Wp = padded.shape[:2]
+        pixels = padded.view(Hp, Wp, 4, 4, 3).transpose(1, 2).reshape(4 * Hp, 4 * Wp, 3).permute(2, 0, 1)
+        plotting.draw_picture(ax, pixels, f"{H} × {W} → {Hp} × {Wp}")
+        plotting.draw_grid(ax, Hp // 4, Wp // 4, unit=16)
+    return figure, "Maps of 8 by 8, 8 by 6 and 5 by 7 tokens, padded to 8 by 8; the first stays as it is."
+
+
+pad_to_windows = Exercise(
+    "pad_to_windows",
+    answer=_pad_by_glueing,
+    cases=lambda: {
+        "both sides fit": (numbered(1, 8, 4, 2), 4),
+        "the height fits": (numbered(1, 4, 6, 2), 4),
+        "the width fits": (numbered(2, 5, 8, 3), 4),
+        "no side fits": (numbered(1, 7, 5, 2), 3),
+    },
+    mistakes={
+        "A side that is full already grows by a whole window: windows with nothing in them are "
+        "computed.": _pad_by(_too_many, _too_many),
+        "Full columns are left alone now. Full rows still grow.": _pad_by(_too_many, _enough),
+        "Full rows are left alone now. Full columns still grow.": _pad_by(_enough, _too_many),
+        "If only one of the two sides fits, that side still grows: each side has a question of its own.": (
+            _pad_both_or_none
+        ),
+        "Rows get what is missing in the columns. With which axis does F.pad begin?": _pad_swapped,
+        "The zeros stand above and left. They belong below and right.": (
+            _pad_by(_enough, _enough, before=True)
+        ),
+        "Tokens are cut off: the result is smaller than the map.": (
+            lambda x, M: x[:, : x.shape[1] // M * M, : x.shape[2] // M * M]
+        ),
+        "Nothing is padded, and a map that M does not divide cannot be cut into windows.": (
+            lambda x, M: x.clone()
+        ),
+    },
+    picture=_draw_padded,
+    axes="(B, H, W, C)",
+)
+
+# --- bias_per_head -----------------------------------------------------------------------
+
+
+def _bias_by_loops(table, M):
+    heads = table.shape[1]
+    bias = torch.zeros(heads, M * M, M * M)
+    for i, j in product(range(M * M), repeat=2):
+        dy, dx = i // M - j // M, i % M - j % M
+        bias[:, i, j] = table[(dy + M - 1) * (2 * M - 1) + dx + M - 1]
+    return bias
+
+
+def _add_to_scores(function, table, M):
+    """To scores of 0, as the layer does: (N, N) would be added to each head."""
+    return torch.zeros(table.shape[1], M * M, M * M) + function(table, M)
+
+
+def _draw_bias(function):
+    figure, axes = plotting.panels(1, 3, size=2.6)
+    bias = function(torch.randn(49, 3), 4)
+    for head, ax in enumerate(axes):
+        plotting.draw_heat(ax, bias[head], f"head {head}", signed=True)
+    return figure, "The bias of three heads, 16 by 16 each, from a random table: three different patterns."
+
+
+bias_per_head = Exercise(
+    "bias_per_head",
+    answer=_bias_by_loops,
+    cases=lambda: {
+        "M = 4, 3 heads": (torch.randn(49, 3), 4),
+        "M = 2, 4 heads": (torch.randn(9, 4), 2),
+        "M = 3, 2 heads": (torch.randn(25, 2), 3),
+    },
+    mistakes={
+        "All heads get the same bias, that of head 0. What the other heads have learned is never read.": (
+            lambda table, M: table[:, 0][relative_position_index(M)]
+        ),
+        "All heads get the same bias, the mean of theirs. Each head has a bias of its own.": (
+            lambda table, M: table.mean(dim=1)[relative_position_index(M)]
+        ),
+        "Each head gets numbers of all heads: a reshape does not move an axis, it only counts on.": (
+            lambda table, M: table[relative_position_index(M)].reshape(-1, M * M, M * M)
+        ),
+        "All heads get one bias that is mixed from several heads: in the flat table, the numbers of one "
+        "offset follow each other, head after head.": (
+            lambda table, M: table.flatten()[relative_position_index(M)]
+        ),
+        "Query and key have changed places: a token above is taken for one below.": (
+            lambda table, M: table[relative_position_index(M)].permute(2, 1, 0)
+        ),
+    },
+    picture=_draw_bias,
+    axes="(heads, N, N)",
+    call=_add_to_scores,
+)
+
+# --- shifts_of ---------------------------------------------------------------------------
+
+
+def _shifts_if(goes):
+    """goes(H, W, M) -> does the map move? Along both axes alike."""
+    return lambda H, W, M, shift: (shift, shift) if goes(H, W, M) else (0, 0)
+
+
+def _draw_shifts(function):
+    figure, axes = plotting.panels(1, 3, size=2.6)
+    for ax, (H, W) in zip(axes, ((8, 8), (4, 8), (4, 4))):
+        rows, columns = (_true_windows(n, 4, s) for n, s in zip((H, W), function(H, W, 4, 2)))
+        plotting.draw_picture(ax, photo()[:, : 4 * H, : 4 * W], f"{H} × {W} tokens")
+        plotting.draw_windows(ax, rows, columns, unit=4, numbers=False)
+    return figure, "The true windows: nine on 8 by 8 tokens, three side by side on 4 by 8, one on 4 by 4."
+
+
+shifts_of = Exercise(
+    "shifts_of",
+    answer=lambda H, W, M, shift: tuple(shift * int(math.ceil(n / M) > 1) for n in (H, W)),
+    cases=lambda: {
+        "8 x 8 tokens, M = 4": (8, 8, 4, 2),
+        "one window, 4 x 4": (4, 4, 4, 2),
+        "one window high, 4 x 8": (4, 8, 4, 2),
+        "one window wide, 12 x 4": (12, 4, 4, 1),
+        "smaller than a window, 3 x 8": (3, 8, 4, 2),
+        "one row more, 5 x 4": (5, 4, 4, 2),
+        "smaller on both sides, 2 x 3": (2, 3, 4, 2),
+        "a block without shift": (8, 8, 4, 0),
+    },
+    mistakes={
+        "A map that is exactly one window is shifted: the shift and its mask cut the one window into four "
+        "that do not hear each other.": _shifts_if(lambda H, W, M: min(H, W) >= M),
+        "A strip, one window high and two wide, does not move at all: the border between its two windows "
+        "stays closed in every block.": _shifts_if(lambda H, W, M: min(H, W) > M),
+        "A strip moves along its short side as well, where one window covers it.": (
+            _shifts_if(lambda H, W, M: max(H, W) > M)
+        ),
+        "Each axis by itself is right. But a side of exactly one window is still cut in two.": (
+            lambda H, W, M, shift: (shift if H >= M else 0, shift if W >= M else 0)
+        ),
+        "The axes have changed places: the height decides about the columns.": (
+            lambda H, W, M, shift: (shift if W > M else 0, shift if H > M else 0)
+        ),
+        "Everything moves, always.": lambda H, W, M, shift: (shift, shift),
+        "Nothing moves, ever: without the shift no window hears of another.": lambda H, W, M, shift: (0, 0),
+    },
+    picture=_draw_shifts,
+)
