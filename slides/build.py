@@ -1,6 +1,6 @@
 """Slides from the notebooks: one HTML file for each, which needs no network when it is shown.
 
-    python slides/build.py                                    # all decks, into slides/decks
+    python slides/build.py                                    # all decks, and lecture.html, into slides/decks
     python slides/build.py notebooks/07_shifted_windows.ipynb --pdf
 
 Needs npm (https://nodejs.org), which fetches reveal.js and MathJax the first time. --pdf and
@@ -19,7 +19,8 @@ the notebook's text:
         "code_lines": [3, 7],                      of the code only these, counted from 1
         "output_lines": [1, 4],                    of what it printed only these
         "layout": "side",                          text on the left, the rest on the right; or "title"
-        "notes": ["What to say."]                  seen by the speaker alone (key S)
+        "notes": ["What to say."],                 seen by the speaker alone (key S)
+        "lecture": true                            also in lecture.html: one lecture through all notebooks
     }
 """
 
@@ -39,7 +40,7 @@ from pygments.formatters import HtmlFormatter
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "notebooks"
 TYPES = ("slide", "fragment", "-")
-KEYS = {"title", "text", "steps", "show", "code_lines", "output_lines", "layout", "notes"}
+KEYS = {"title", "text", "steps", "show", "code_lines", "output_lines", "layout", "notes", "lecture"}
 SHOW = ("output", "code", "both", "nothing", "reveal")
 LAYOUTS = ("rows", "side", "title")
 BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser", "microsoft-edge")
@@ -60,6 +61,7 @@ class Slide:
     layout: str = "rows"
     blocks: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    lecture: bool = False
 
 
 # --- from a notebook to its slides -------------------------------------------------------
@@ -77,7 +79,7 @@ def read_slides(notebook):
             title = about.get("title") or _heading(cell)
             if not title:
                 raise ValueError(f"cell {cell.id!r}: a slide needs a title")
-            slides.append(Slide(title, about.get("layout", "rows")))
+            slides.append(Slide(title, about.get("layout", "rows"), lecture=about.get("lecture", False)))
         slides[-1].blocks += _blocks(cell, about, kind == "fragment")
         slides[-1].notes += about.get("notes", [])
     if not slides:
@@ -96,8 +98,8 @@ def _checked(cell, kind, first):
         "'text' and 'notes' are lists of lines": not all(
             isinstance(about.get(key, []), list) for key in ("text", "notes")
         ),
-        "'title' and 'layout' belong to a cell of the type 'slide'": kind != "slide"
-        and bool({"title", "layout"} & set(about)),
+        "'title', 'layout' and 'lecture' belong to a cell of the type 'slide'": kind != "slide"
+        and bool({"title", "layout", "lecture"} & set(about)),
     }
     for problem, is_there in problems.items():
         if is_there:
@@ -193,15 +195,24 @@ def fetch_packages():
     subprocess.run([npm, "install", "--no-audit", "--no-fund", "--no-package-lock"], cwd=HERE, check=True)
 
 
-def build(path, folder):
-    """Write the deck of one notebook into the folder -> its path."""
+def read_file(path):
+    """-> the slides of the notebook at `path`. Raises SystemExit where it cannot be read or understood."""
     try:
-        slides = read_slides(nbformat.read(path, as_version=4))
-    except ValueError as error:
+        return read_slides(nbformat.read(path, as_version=4))
+    except (OSError, ValueError) as error:
         raise SystemExit(f"{path}: {error}") from None
+
+
+def lecture(paths):
+    """-> the slides of all these notebooks that belong to the one lecture through the series."""
+    return [slide for path in paths for slide in read_file(path) if slide.lecture]
+
+
+def write(slides, name, folder):
+    """Write a deck into the folder -> its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    deck = folder / f"{path.stem}.html"
-    deck.write_text(render(slides, path.stem), encoding="utf-8")
+    deck = folder / f"{name}.html"
+    deck.write_text(render(slides, name), encoding="utf-8")
     return deck
 
 
@@ -225,8 +236,12 @@ def main(arguments=None):
     parser.add_argument("--pdf", action="store_true", help="print each deck to PDF as well")
     parser.add_argument("--check", action="store_true", help="look at each slide: pictures into OUT/pictures")
     options = parser.parse_args(arguments)
+    paths = options.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
+    contents = {path.stem: read_file(path) for path in paths}
+    if not options.notebooks:
+        contents["lecture"] = lecture(paths)
     fetch_packages()
-    decks = [build(path, options.out) for path in options.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))]
+    decks = [write(slides, name, options.out) for name, slides in contents.items()]
     print(f"{len(decks)} decks in {options.out}")
     if options.pdf:
         in_browser("pdf", decks)

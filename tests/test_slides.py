@@ -19,7 +19,7 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 
 
 def slides_of(path):
-    return build.read_slides(nbformat.read(path, as_version=4))
+    return build.read_file(path)
 
 
 def notebook_of(*cells):
@@ -54,6 +54,13 @@ def test_every_notebook_is_a_lecture(path):
         assert slide.notes, f"no notes: {slide.title}"
         assert slide.blocks, f"empty: {slide.title}"
         assert len(slide.title) <= 70, slide.title
+
+
+def test_one_lecture_goes_through_the_series():
+    slides = build.lecture(PATHS)
+    assert 30 <= len(slides) <= 50  # 90 minutes
+    from_notebooks = [path for path in PATHS if any(slide.lecture for slide in slides_of(path))]
+    assert len(from_notebooks) >= 8
 
 
 # --- from cells to slides ----------------------------------------------------------------
@@ -118,7 +125,7 @@ def test_only_the_chosen_lines_of_the_output():
         ([cell("## T", show="all")], "'show' is none of"),
         ([cell("## T", layout="left")], "'layout' is none of"),
         ([cell("## T", text="one line")], "lists of lines"),
-        ([cell("## T"), cell("more", "-", title="U")], "'title' and 'layout' belong to"),
+        ([cell("## T"), cell("more", "-", title="U")], "'title', 'layout' and 'lecture' belong to"),
         ([cell("## T", "skip")], "no cell is a slide"),
     ],
 )
@@ -130,8 +137,10 @@ def test_what_is_not_understood_is_refused(cells, says):
 def test_a_wrong_notebook_is_named(tmp_path):
     nbformat.write(notebook_of(cell("no heading")), tmp_path / "wrong.ipynb")
     with pytest.raises(SystemExit, match=r"wrong\.ipynb: cell 'cell-0': a slide needs a title"):
-        build.build(tmp_path / "wrong.ipynb", tmp_path)
+        build.main([str(tmp_path / "wrong.ipynb"), "--out", str(tmp_path)])
     assert not (tmp_path / "wrong.html").exists()
+    with pytest.raises(SystemExit, match="missing.ipynb"):
+        build.main([str(tmp_path / "missing.ipynb")])
 
 
 def test_without_npm_it_says_what_to_install(tmp_path, monkeypatch):
@@ -167,7 +176,8 @@ def browser():
 def looked_at(browser, tmp_path_factory):
     """What the browser says of all decks."""
     folder = tmp_path_factory.mktemp("decks")
-    return browser("check", [build.build(path, folder) for path in PATHS], folder / "pictures")[1]
+    decks = [build.write(slides_of(path), path.stem, folder) for path in PATHS]
+    return browser("check", decks, folder / "pictures")[1]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -193,15 +203,16 @@ def test_every_slide_fits_and_needs_no_network(looked_at, path):
     ids=["much text", "a long line", "small pictures", "network", "formula", "wide", "script"],
 )
 def test_the_browser_notices(browser, tmp_path, planted, says):
-    nbformat.write(notebook_of(cell("## Fine\ntext"), planted), tmp_path / "deck.ipynb")
-    code, found = browser("check", [build.build(tmp_path / "deck.ipynb", tmp_path)], tmp_path / "pictures")
+    slides = build.read_slides(notebook_of(cell("## Fine\ntext"), planted))
+    deck = build.write(slides, "deck", tmp_path)
+    code, found = browser("check", [deck], tmp_path / "pictures")
     assert code == 1 and says in found
     assert "slide 1:" not in found
     assert len(list((tmp_path / "pictures" / "deck").glob("*.png"))) == 2
 
 
 def test_pdf_has_a_page_for_each_slide(browser, tmp_path):
-    deck = build.build(PATHS[7], tmp_path)
+    deck = build.write(slides_of(PATHS[7]), "deck", tmp_path)
     code, found = browser("pdf", [deck])
     assert code == 0, found
     pages = re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())
