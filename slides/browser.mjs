@@ -1,7 +1,7 @@
 // Look at decks in Chrome or Chromium, without a window.
 //   node browser.mjs check BROWSER PICTURES DECK...   each slide fits? no error, no request to the network; exit code 1 if not
 //   node browser.mjs pdf BROWSER DECK...              DECK.pdf beside each deck
-// BROWSER is the path of a browser, or "" for an installed Chrome.
+// BROWSER is the path of a browser, or "" for an installed Chrome; PICTURES a folder, or "" for none.
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
@@ -34,20 +34,24 @@ async function open(deck, query = "") {
 
 async function check(deck) {
   const name = path.basename(deck, ".html");
-  const folder = path.join(pictures, name);
-  mkdirSync(folder, { recursive: true });
+  const folder = pictures && path.join(pictures, name);
+  if (folder) mkdirSync(folder, { recursive: true });
   const [page, complaints] = await open(deck);
   const count = await page.evaluate(() => Reveal.getTotalSlides());
   for (let i = 0; i < count; i++) {
     await page.evaluate((i) => Reveal.slide(i, 0, 99), i); // with all its fragments
-    await page.waitForTimeout(80);
+    await page.evaluate(drawn);
     for (const complaint of await page.evaluate(look)) complaints.push(`slide ${i + 1}: ${complaint}`);
-    await page.screenshot({ path: path.join(folder, `${String(i + 1).padStart(2, "0")}.png`) });
+    if (folder) await page.screenshot({ path: path.join(folder, `${String(i + 1).padStart(2, "0")}.png`) });
   }
   for (const complaint of complaints) console.log(`${name}: ${complaint}`);
   console.log(`${name}: ${count} slides, ${complaints.length} complaints`);
   await page.close();
   return complaints.length;
+}
+
+function drawn() {
+  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 }
 
 // What is wrong with the slide that is shown; runs in the page.
