@@ -2,12 +2,14 @@
 
 import math
 import re
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from swin_cifar import relative_position_index, shifted_window_mask, window_partition, window_reverse
 
+ALIKE = []
 PLANTED = {}  # name of the exercise: [(what must be said, the wrong function), ...]
 
 
@@ -19,6 +21,11 @@ def planted(exercise, says):
         return function
 
     return keep
+
+
+def planted_alike(exercise, says):
+    """The same for one of several that get the same words."""
+    return lambda function: ALIKE.append((exercise, says, function))
 
 
 # --- 02 ----------------------------------------------------------------------------------
@@ -1040,6 +1047,77 @@ def only_a_minus(H, W, M, shift):
     return nine_regions(H, W, M, shift) * -255
 
 
+def soft_mask(number, H, W, M, shift):
+    return torch.where(nine_regions(H, W, M, shift) != 0, number, 0.0)
+
+
+for number, says in (
+    (-1.0, "a small handicap only"),
+    (-20.0, "It works while the scores are small"),
+    (-255.0, "It works while the scores are small"),
+    (-500.0, "It works while the scores are small"),
+    (-1e9, "It works while the scores are small"),
+    (torch.finfo(torch.float32).min, "It works while the scores are small"),
+):
+    planted_alike("additive_mask", says)(partial(soft_mask, number))
+
+
+@planted("additive_mask", "Of each pair only one direction is forbidden")
+def forbids_one_direction(H, W, M, shift):
+    return torch.zeros(()).where(nine_regions(H, W, M, shift) <= 0, -math.inf)
+
+
+@planted("additive_mask", "Strangers left and right of the seam")
+def forgets_the_columns(H, W, M, shift):
+    around = (torch.arange(H) >= H - shift).view(1, H, 1, 1).expand(1, H, W, 1)
+    around = window_partition(around, M)[0]  # (nW, N, 1)
+    return torch.zeros(()).where(around == around.transpose(1, 2), -math.inf)
+
+
+@planted("additive_mask", "No pair is forbidden")
+def forbids_nothing(H, W, M, shift):
+    return torch.zeros(H * W // M**2, M * M, M * M)
+
+
+@planted("additive_mask", "nothing is returned")
+def mask_without_return(H, W, M, shift):
+    nine_regions(H, W, M, shift).log()
+
+
+def right_mask(H, W, M, shift):
+    return soft_mask(-math.inf, H, W, M, shift)
+
+
+@planted("additive_mask", "you return a NumPy array, expected a tensor (nW, N, N) = (4, 16, 16)")
+def mask_of_numpy(*sizes):
+    return right_mask(*sizes).numpy()
+
+
+@planted("additive_mask", "you return a list, expected a tensor (nW, N, N)")
+def mask_of_lists(*sizes):
+    return right_mask(*sizes).tolist()
+
+
+@planted("additive_mask", "a tensor of torch.sparse_coo on cpu, expected a plain one")
+def sparse_mask(*sizes):
+    return right_mask(*sizes).to_sparse()
+
+
+@planted("additive_mask", "of type torch.float16, expected torch.float32")
+def half_mask(*sizes):
+    return right_mask(*sizes).half()
+
+
+@planted("additive_mask", "of type torch.float64, expected torch.float32")
+def double_mask(*sizes):
+    return right_mask(*sizes).double()
+
+
+@planted("additive_mask", "you return the shape (16, 16), expected (nW, N, N) = (4, 16, 16)")
+def mask_of_one_window(*sizes):
+    return right_mask(*sizes)[-1]
+
+
 @planted("received_attention", "The numbers are right and lie at wrong places")
 def received_as_found(block, x):
     windows, mask = block.to_windows(block.norm1(x))
@@ -1053,7 +1131,7 @@ def rolls_on(block, x):
     return received_as_found(block, x).roll((-s, -s), dims=(1, 2))
 
 
-@planted("received_attention", "its rows were never moved")
+@planted("received_attention", "Where one window covers a side of the map")
 def rolls_covered_axes_too(block, x):
     s = block.shift_size
     return torch.roll(received_as_found(block, x), (s, s), (1, 2))
@@ -1072,6 +1150,51 @@ def gives(block, x):
     windows, mask = block.to_windows(block.norm1(x))
     received = block.attn.explicit_attention(windows, mask)[1].mean(dim=2).sum(dim=-1)
     return block.from_windows(received[..., None], *x.shape[1:3])[..., 0]
+
+
+def right_received(block, x):
+    windows, mask = block.to_windows(block.norm1(x))
+    weights = block.attn.explicit_attention(windows, mask)[1]
+    return block.from_windows(weights.mean(dim=2).sum(dim=2)[..., None], *x.shape[1:3])[..., 0]
+
+
+@planted("received_attention", "You move the numbers by 2, whatever the block")
+def rolls_by_two(block, x):
+    return received_as_found(block, x).roll((2, 2), dims=(1, 2))
+
+
+@planted("received_attention", "Not for a map one window wide. Where one window covers a side")
+def rolls_columns_always(block, x):
+    rows = block.shift_size if x.shape[1] > block.window_size else 0
+    return received_as_found(block, x).roll((rows, block.shift_size), dims=(1, 2))
+
+
+@planted(
+    "received_attention", "changes the mask that `to_windows` hands out, which all blocks share (shift 2)"
+)
+def opens_the_mask(block, x):
+    found = right_received(block, x)
+    mask = block.to_windows(x)[1]
+    if mask is not None:
+        mask.fill_(True)
+    return found
+
+
+@planted("received_attention", "The function changes its input")
+def clears_the_weights(block, x):
+    found = right_received(block, x)
+    block.attn.qkv.weight.zero_()
+    return found
+
+
+@planted("received_attention", "you return a NumPy array, expected a tensor (B, H, W)")
+def received_as_numpy(block, x):
+    return right_received(block, x).numpy()
+
+
+@planted("received_attention", "of type torch.float64")
+def received_as_double(block, x):
+    return right_received(block, x).double()
 
 
 @planted("drop_branch", "the same picture gets another answer each time")
@@ -1107,6 +1230,64 @@ def forgets_to_divide_by_keep(x, drop_prob, training):
     return x * (torch.rand(len(x), 1, 1, 1) >= drop_prob) if training else x
 
 
+@planted("drop_branch", "One coin decides for the whole batch")
+def one_coin(x, drop_prob, training):
+    if drop_prob == 0 or not training:
+        return x
+    return x / (1 - drop_prob) * torch.bernoulli(torch.tensor(1 - drop_prob))
+
+
+@planted("drop_branch", "The shares have changed places")
+def coin_with_p(x, drop_prob, training):
+    if drop_prob == 0 or not training:
+        return x
+    return x / (1 - drop_prob) * (torch.rand(len(x), *[1] * (x.ndim - 1)) < drop_prob)
+
+
+@planted("drop_branch", "Every call drops the same samples")
+def drops_the_first(x, drop_prob, training):
+    if drop_prob == 0 or not training:
+        return x
+    out = x / (1 - drop_prob)
+    out[: round(drop_prob * len(x))] = 0
+    return out
+
+
+@planted_alike("drop_branch", "nobody but the user sets a seed")
+def sets_a_seed(x, drop_prob, training):
+    torch.manual_seed(0)
+    return drop_any_shape(x, drop_prob, training)
+
+
+def drop_any_shape(x, drop_prob, training):
+    if drop_prob == 0 or not training:
+        return x
+    return x / (1 - drop_prob) * torch.empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - drop_prob)
+
+
+@planted("drop_branch", "you return the shape (1000, 1, 1000, 3), expected (B, ...) = (1000, 3)")
+def knows_maps_only(x, drop_prob, training):
+    if drop_prob == 0 or not training:
+        return x
+    return x / (1 - drop_prob) * (torch.rand(len(x), 1, 1, 1) >= drop_prob)
+
+
+@planted("drop_branch", "of type torch.float64, expected torch.float32")
+def drops_in_double(x, drop_prob, training):
+    return drop_any_shape(x.double(), drop_prob, training)
+
+
+@planted("drop_branch", "you return a NumPy array, expected a tensor (B, ...)")
+def drops_in_numpy(x, drop_prob, training):
+    return drop_any_shape(x, drop_prob, training).numpy()
+
+
+@planted("drop_branch", "the share of dropped samples: you return 'too large'")
+def drops_twice(x, drop_prob, training):
+    out = drop_any_shape(x, drop_prob, training)
+    return out * (torch.rand(len(x), *[1] * (x.ndim - 1)) < 0.5) if training and drop_prob else out
+
+
 @planted("pad_to_windows", "windows with nothing in them")
 def pad_as_found(x, M):
     H, W = x.shape[1:3]
@@ -1133,6 +1314,41 @@ def swaps_the_sides(x, M):
     return F.pad(x, (0, 0, 0, pad_h, 0, pad_w))
 
 
+@planted("pad_to_windows", "what sticks out, the remainder")
+def adds_the_remainder(x, M):
+    return F.pad(x, (0, 0, 0, x.shape[2] % M, 0, x.shape[1] % M))
+
+
+@planted("pad_to_windows", "The channels grow, too")
+def forgets_the_channels(x, M):
+    H, W = x.shape[1:3]
+    return F.pad(x, (0, -W % M, 0, -H % M))
+
+
+@planted("pad_to_windows", "Both sides get what is missing in the rows")
+def pads_by_the_height(x, M):
+    H = x.shape[1]
+    return F.pad(x, (0, 0, 0, -H % M, 0, -H % M))
+
+
+@planted("pad_to_windows", "Not for a square that does not fit. Nothing is padded")
+def pads_no_squares(x, M):
+    H, W = x.shape[1:3]
+    return x if H == W else F.pad(x, (0, 0, 0, -W % M, 0, -H % M))
+
+
+@planted("pad_to_windows", "of type torch.float64, expected torch.float32")
+def pads_with_doubles(x, M):
+    H, W = x.shape[1:3]
+    return F.pad(x.double(), (0, 0, 0, -W % M, 0, -H % M))
+
+
+@planted("pad_to_windows", "you return a NumPy array, expected a tensor")
+def pads_in_numpy(x, M):
+    H, W = x.shape[1:3]
+    return F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).numpy()
+
+
 @planted("bias_per_head", "that of head 0")
 def bias_as_found(table, M):
     return table.T.flatten()[relative_position_index(M)]
@@ -1153,6 +1369,36 @@ def views_instead_of_permuting(table, M):
 @planted("bias_per_head", "Query and key have changed places")
 def transposes_everything(table, M):
     return table[relative_position_index(M)].permute(2, 1, 0)
+
+
+@planted("bias_per_head", "you return the shape (16, 16, 3), expected (heads, N, N) = (3, 16, 16)")
+def heads_stay_behind(table, M):
+    return table[relative_position_index(M)]
+
+
+@planted("bias_per_head", "you return the shape (3, 4, 4), expected (heads, N, N) = (5, 4, 4)")
+def always_three_heads(table, M):
+    return table[relative_position_index(M)].permute(2, 0, 1)[:3]
+
+
+@planted("bias_per_head", "you return a NumPy array, expected a tensor (heads, N, N)")
+def bias_of_numpy(table, M):
+    return table[relative_position_index(M)].permute(2, 0, 1).numpy()
+
+
+@planted("bias_per_head", "of type torch.float16")
+def half_a_bias(table, M):
+    return table[relative_position_index(M)].permute(2, 0, 1).half()
+
+
+@planted("bias_per_head", "nothing is returned")
+def bias_without_return(table, M):
+    table[relative_position_index(M)].permute(2, 0, 1)
+
+
+@planted("shifts_of", "right for windows of 4 only")
+def four_in_place_of_m(H, W, M, shift):
+    return shift if H > 4 else 0, shift if W > 4 else 0
 
 
 @planted("shifts_of", "cut the one window into four")
@@ -1177,3 +1423,103 @@ def looks_at_the_longer_side(H, W, M, shift):
 @planted("shifts_of", "still cut in two")
 def each_axis_but_less_than(H, W, M, shift):
     return [0 if n < M else shift for n in (H, W)]
+
+
+def weights_of(mask, H, W, M, shift):
+    return mask(H, W, M, shift).softmax(dim=-1)
+
+
+def wanted(H, W, M, shift):
+    return shifted_window_mask(H, W, M, shift)
+
+
+@planted("assert_mask", "It lets every mask through")
+def asserts_nothing(mask):
+    return torch.equal(weights_of(mask, 8, 8, 4, 2) > 0, wanted(8, 8, 4, 2))
+
+
+@planted("assert_mask", "It rejects the right mask")
+def expects_minus_hundred(mask):
+    assert mask(8, 8, 4, 2).min() == -100
+
+
+@planted("assert_mask", "takes H for W")
+def tests_one_size(mask):
+    for shift in (1, 2):
+        assert torch.equal(weights_of(mask, 8, 8, 4, shift) > 0, wanted(8, 8, 4, shift))
+
+
+@planted("assert_mask", "right for shift 2 only")
+def tests_one_shift(mask):
+    assert torch.equal(weights_of(mask, 8, 12, 4, 2) > 0, wanted(8, 12, 4, 2))
+
+
+@planted("assert_mask", "right for shift 1 only")
+def tests_the_other_shift(mask):
+    assert torch.equal(weights_of(mask, 8, 12, 4, 1) > 0, wanted(8, 12, 4, 1))
+
+
+@planted("assert_mask", "come column by column")
+def forgets_the_order_of_windows(mask):
+    for sizes in ((8, 12, 4, 1), (8, 8, 4, 2)):
+        found, right = (
+            windows.flatten(1).int().tolist() for windows in (weights_of(mask, *sizes) > 0, wanted(*sizes))
+        )
+        assert sorted(found) == sorted(right)
+
+
+@planted("assert_mask", "+255")
+def tests_that_strangers_differ(mask):
+    added = mask(8, 12, 4, 1)
+    assert added.shape == (6, 16, 16) and (added[~wanted(8, 12, 4, 1)] != 0).all()
+
+
+@planted("assert_mask", "forbids nothing")
+def tests_that_friends_hear(mask):
+    assert (weights_of(mask, 8, 12, 4, 1)[wanted(8, 12, 4, 1)] > 0.05).all()
+
+
+@planted("assert_mask", "allowed and forbidden have changed places")
+def counts_the_forbidden(mask):
+    assert mask(8, 8, 4, 2)[1].isinf().sum() == 128  # half of 256 pairs
+    mask(8, 12, 4, 1)
+
+
+@planted("assert_mask", "each token hears itself alone")
+def tests_strangers_only(mask):
+    for sizes in ((8, 12, 4, 1), (8, 8, 4, 2)):
+        assert (weights_of(mask, *sizes)[~wanted(*sizes)] == 0).all()
+
+
+@planted("assert_mask", "forgets the columns")
+def looks_below_the_seam(mask):
+    weights = weights_of(mask, 8, 8, 4, 2)[2]  # rows around, columns in place
+    assert torch.equal(weights > 0, wanted(8, 8, 4, 2)[2])
+
+
+@planted("assert_mask", "forgets the rows")
+def looks_beside_the_seam(mask):
+    assert torch.equal(weights_of(mask, 8, 8, 4, 2)[1] > 0, wanted(8, 8, 4, 2)[1])
+
+
+@planted("assert_mask", "one direction of each pair only")
+def looks_at_the_first_token(mask):
+    for sizes in ((8, 12, 4, 1), (8, 8, 4, 2)):
+        assert torch.equal((weights_of(mask, *sizes) > 0)[:, 0], wanted(*sizes)[:, 0])
+
+
+@planted("assert_mask", "right in the last window")
+def looks_at_the_last_window(mask):
+    for sizes in ((8, 12, 4, 1), (8, 8, 4, 2)):
+        assert torch.equal((weights_of(mask, *sizes) > 0)[-1], wanted(*sizes)[-1])
+
+
+@planted("assert_mask", "It lets a soft mask through")
+def asks_for_little_weight(mask):
+    for sizes in ((8, 12, 4, 1), (8, 8, 4, 2)):
+        assert torch.equal(weights_of(mask, *sizes) > 1e-6, wanted(*sizes))
+
+
+@planted_alike("assert_mask", "It lets every mask through")
+def asserts_the_shape(mask):
+    assert mask(8, 8, 4, 2).shape == (4, 16, 16)

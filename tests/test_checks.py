@@ -8,10 +8,11 @@ import nbformat
 import pytest
 import torch
 from matplotlib.figure import Figure
-from planted_answers import PLANTED
+from planted_answers import ALIKE, PLANTED
 
 from swin_cifar.checks import EXERCISES, core, pad_centred
 from swin_cifar.checks.core import Exercise, Sign
+from swin_cifar.model import SwinTransformerBlock
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SOLUTIONS = {path.stem[3:]: path for path in sorted((NOTEBOOKS / "solutions").glob("*.py"))}
@@ -75,7 +76,7 @@ def test_the_skeleton_is_not_attempted(name, capsys):
 
 @pytest.mark.parametrize(
     ("name", "says", "wrong"),
-    [(name, says, wrong) for name, answers in PLANTED.items() for says, wrong in answers],
+    [(name, says, wrong) for name, answers in PLANTED.items() for says, wrong in answers] + ALIKE,
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_planted_mistake_is_named(name, says, wrong):
@@ -141,6 +142,9 @@ def pytest_is_not_a_student(x):
         (forgets_return, "for a map: nothing is returned. Does the function end with `return`?"),
         (lambda x: 2 * x.T, "you return the shape (3, 2), expected (H, W) = (2, 3)"),
         (lambda x: (2 * x).long(), "the numbers are of type torch.int64, expected torch.float32"),
+        (lambda x: (2 * x).numpy(), "you return a NumPy array, expected a tensor (H, W) = (2, 3)"),
+        (lambda x: (2 * x).to_sparse(), "you return a tensor of torch.sparse_coo on cpu"),
+        (lambda x: (2 * x).to("meta"), "you return a tensor of torch.strided on meta"),
         (lambda x: (2 * x).tolist(), "you return a list, expected a tensor (H, W) = (2, 3)"),
         (
             lambda x: 2 * x + (x > 3),
@@ -185,6 +189,47 @@ def test_a_check_leaves_the_random_numbers_alone(name, monkeypatch):
     EXERCISES[name](lambda *inputs: torch.randn(3))
     EXERCISES[name](run(SOLUTIONS[name].read_text(), name))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def opens_the_mask(block, x):
+    block.to_windows(x)[1].fill_(True)
+
+
+def test_a_function_cannot_change_the_masks_of_other_models():
+    block = SwinTransformerBlock(8, 2, window_size=4, shift_size=2)
+    inputs = block, torch.zeros(1, 8, 8, 8)
+    before = block.to_windows(inputs[1])[1].clone()
+    exercise = Exercise("opens", lambda *_: None, lambda: {"a block": inputs}, {}, picture=opens_the_mask)
+    says = "The function changes the mask that `to_windows` hands out, which all blocks share (a block)"
+    assert says in words(exercise.verdict(opens_the_mask))
+    assert block.to_windows(inputs[1])[1].equal(before)
+
+
+def test_the_weights_of_a_layer_are_input_too():
+    inputs = (torch.nn.Linear(2, 2),)
+    exercise = Exercise("clears", lambda *_: None, lambda: {"a layer": inputs}, {}, picture=None)
+    assert "changes its input" in words(exercise.verdict(lambda layer: layer.weight.data.zero_() and None))
+
+
+def test_what_a_function_did_to_its_input_does_not_reach_the_answer():
+    shared = torch.zeros(3)  # by the function and the answer, as what a layer keeps
+
+    def answer(x):
+        return x + shared
+
+    def changes_what_is_shared(x):
+        shared.fill_(1)
+        return x + shared
+
+    assert make_exercise(answer).verdict(changes_what_is_shared).passed is False
+
+
+def test_what_fails_for_the_input_of_a_picture_alone_is_said(capsys):
+    cases = {"a map": (torch.ones(2, 3),)}
+    exercise = Exercise("double", double, lambda: cases, {}, picture=lambda function: function(None))
+    exercise(double)
+    said = capsys.readouterr().out
+    assert said.startswith("Right.") and "But for the input of a picture, your code stops at" in said
 
 
 def test_a_right_answer_shows_a_picture(monkeypatch, capsys):

@@ -11,6 +11,7 @@ from swin_cifar.checks.attention import attend_in_chunks, one_head, stable_softm
 from swin_cifar.checks.bias import favourite_offset, index_of_rectangle, resize_table
 from swin_cifar.checks.bugs import (
     additive_mask,
+    assert_mask,
     bias_per_head,
     drop_branch,
     pad_to_windows,
@@ -34,6 +35,6 @@ _ALL = (
     *(drop_rates, our_name, add_branch),
     *(trapezoid, clip_by_hand, accumulate),  # notebook 09
     *(additive_mask, received_attention, drop_branch),  # notebook 14
-    *(pad_to_windows, bias_per_head, shifts_of),
+    *(pad_to_windows, bias_per_head, shifts_of, assert_mask),
 )
 EXERCISES = {exercise.name: exercise for exercise in _ALL}

@@ -1,4 +1,7 @@
-"""Checks of notebook 14: six functions to repair. Each knows the code as found, and half repairs."""
+"""Checks of notebook 14: six functions to repair, and a test to write.
+
+Each check knows the code as found, and half repairs.
+"""
 
 import math
 from itertools import product
@@ -7,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, Sign, numbered, photo
+from swin_cifar.checks.core import Exercise, Sign, as_tensor, numbered, photo
 from swin_cifar.checks.shift import _large_attention, _true_windows
 from swin_cifar.inspection import _attention_map
 from swin_cifar.model import SwinTransformerBlock
@@ -35,12 +38,45 @@ def _added(number):
     return lambda *sizes: torch.where(_differences(*sizes) != 0, number, 0.0)
 
 
-def _mask_case(H, W, M, shift, scale=1.0):
-    return H, W, M, shift, scale * torch.randn(H * W // M**2, M * M, M * M)
+def _only(axis):
+    """The mask of a map that moves along one axis alone."""
+
+    def mask(H, W, M, shift):
+        rows, columns = (torch.arange(n) >= n - shift for n in (H, W))  # carried around?
+        around = rows[:, None].expand(H, W) if axis == "rows" else columns.expand(H, W)
+        windows = window_partition(around[None, :, :, None], M)[0, :, :, 0]  # (nW, N)
+        return torch.where(windows[:, None, :] != windows[:, :, None], -math.inf, 0.0)
+
+    return mask
+
+
+def _mask_case(H, W, M, shift):
+    """With three kinds of scores: usual ones, large ones, and as bad as floats can be."""
+    usual, other = torch.randn(2, H * W // M**2, M * M, M * M)
+    worst = torch.where(shifted_window_mask(H, W, M, shift), -3e38, 3e38)
+    return H, W, M, shift, torch.stack([usual, 200 * other, worst])
 
 
 def _weights(function, H, W, M, shift, scores):
-    return (scores + function(H, W, M, shift)).softmax(dim=-1)
+    """(3, nW, N, N): the mask added to each kind of scores, after the softmax."""
+    added = function(H, W, M, shift)
+    true_or_false = isinstance(added, torch.Tensor) and added.dtype == torch.bool  # there are words for it
+    dtype = torch.bool if true_or_false else torch.float32
+    return (scores + as_tensor(added, scores.shape[1:], "(nW, N, N)", dtype)).softmax(dim=-1)
+
+
+def _is_soft(found, H, W, M, shift, scores):
+    """Are allowed pairs left alone, and forbidden ones only made smaller?"""
+    forbidden = ~shifted_window_mask(H, W, M, shift)
+    added = found[0].log() - scores[0]  # up to one number for each query, which the softmax does not see
+    added -= added.amax(dim=-1, keepdim=True)
+    return bool((added[~forbidden] > -0.01).all() and (added[forbidden] < -0.01).all())
+
+
+def _is_very_soft(found, H, W, M, shift, scores):
+    """Does it show even with usual scores?"""
+    seen = found[0][~shifted_window_mask(H, W, M, shift)].max() > 1e-6
+    return bool(seen) and _is_soft(found, H, W, M, shift, scores)
 
 
 def _draw_weights(function):
@@ -57,27 +93,30 @@ additive_mask = Exercise(
     cases=lambda: {
         "a square map": _mask_case(8, 8, 4, 2),
         "a map wider than high, shift 1": _mask_case(8, 12, 4, 1),
-        "windows of 3, shift 2": _mask_case(9, 6, 3, 2),
-        "large scores": _mask_case(8, 8, 4, 2, scale=200.0),
+        "windows of 3, shift 2, all with scores of every size": _mask_case(9, 6, 3, 2),
     },
     mistakes={
         "The weights are nan. Two ways lead there: 0 times infinity, and a query whose keys are all "
-        "forbidden.": Sign(lambda found, *_: isinstance(found, torch.Tensor) and bool(found.isnan().any())),
+        "forbidden.": Sign(lambda found, *_: bool(found.isnan().any())),
         "The forbidden pairs get all the weight, and the allowed ones none: a token hears only tokens that "
         "it must not hear, and not even itself.": _added(255.0),
         "A forbidden key has a small handicap only, and still gets weight. After the softmax its weight must "
-        "be 0, whatever the scores.": _added(-1.0),
-        "It works while the scores are small. Here some are 200, and forbidden keys get weight again "
-        "(notebook 07: a soft mask).": _added(-100.0),
+        "be 0, whatever the scores.": Sign(_is_very_soft),
+        "It works while the scores are small. Where a forbidden score is large enough, it makes up for what "
+        "you add, and gets weight again (notebook 07: a soft mask).": Sign(_is_soft),
         "What you add depends on which region has the larger number: a pair is forbidden in one direction, "
         "and favoured in the other.": lambda *sizes: -255 * _differences(*sizes),
         "Of each pair only one direction is forbidden: the other of the two still listens.": (
             lambda *sizes: torch.where(_differences(*sizes) > 0, -math.inf, 0.0)
         ),
+        "The rows are kept apart. Strangers left and right of the seam between columns still hear each "
+        "other.": _only("rows"),
+        "The columns are kept apart. Strangers above and below the seam between rows still hear each "
+        "other.": _only("columns"),
         "No pair is forbidden: strangers hear each other.": _added(0.0),
     },
     picture=_draw_weights,
-    axes="(nW, N, N)",
+    axes="(kind of scores, nW, N, N)",
     call=_weights,
 )
 
@@ -97,6 +136,7 @@ def _received(block, x, back="right", over="queries", heads="mean"):
         received = received.roll((shift, shift), dims=(1, 2))
     x = window_reverse(received[..., None], M, H, W)[..., 0]
     moves = {"the wrong way": (-shift, -shift), "covered, too": (shift, shift), "rows": (shift, 0)}
+    moves["always 2"] = 2, 2
     return x.roll(moves.get(back, (0, 0)), dims=(1, 2))
 
 
@@ -128,6 +168,7 @@ received_attention = Exercise(
         "shift 2": (_large_block(2), torch.randn(1, 8, 8, 8)),
         "shift 1, two pictures, wider than high": (_large_block(1), torch.randn(2, 8, 12, 8)),
         "a map one window high": (_large_block(2), torch.randn(1, 4, 8, 8)),
+        "a map one window wide": (_large_block(2), torch.randn(1, 8, 4, 8)),
     },
     mistakes={
         "The numbers are right and lie at wrong places: what token (2, 2) receives in the block with shift 2 "
@@ -135,8 +176,11 @@ received_attention = Exercise(
         "The numbers move away from their places: they were 2 tokens too far, now they are 4.": (
             _received_with(back="the wrong way")
         ),
-        "Right, but for a map that is one window high: its rows were never moved, so nothing must be "
+        "Where one window covers a side of the map, nothing was moved along that side, so nothing must be "
         "undone there.": _received_with(back="covered, too"),
+        "You move the numbers by 2, whatever the block. Each block has a shift of its own.": (
+            _received_with(back="always 2")
+        ),
         "You move the numbers while they lie in windows. There, axis 1 counts windows and axis 2 tokens: "
         "these are not rows and columns.": _received_with(back="too early"),
         "The rows are right now. The columns are not.": _received_with(back="rows"),
@@ -146,18 +190,24 @@ received_attention = Exercise(
     },
     picture=_draw_received,
     axes="(B, H, W)",
+    call=lambda function, block, x: as_tensor(function(block, x), x.shape[:3], "(B, H, W)"),
 )
 
 # --- drop_branch -------------------------------------------------------------------------
 
 
-def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, coins="samples"):
+def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, coins="samples", share=None):
     """With a mistake, if asked for."""
     keep = 1 - drop_prob
+    if drop_prob == 0:
+        return x
     if not training and in_evaluation != "drops":
         return x * keep if in_evaluation == "scales" else x
-    shape = {"samples": (len(x), 1, 1, 1), "batch": (1, 1, 1, 1), "numbers": x.shape}[coins]
-    return x * (torch.rand(shape) < keep) / (keep if divide else 1)
+    samples = (len(x), *[1] * (x.ndim - 1))
+    shape = {"samples": samples, "seed": samples, "batch": [1] * x.ndim, "numbers": x.shape}[coins]
+    generator = torch.Generator().manual_seed(0) if coins == "seed" else None
+    kept = torch.rand(shape, generator=generator) < (drop_prob if share == "p" else keep)
+    return x * kept / (keep if divide else 1)
 
 
 def _drop_with(**mistake):
@@ -165,19 +215,32 @@ def _drop_with(**mistake):
 
 
 def _describe_drop(function, x, drop_prob, training):
-    """What can be said of the result, whatever the coins were."""
-    out = function(x, drop_prob, training)
-    if not isinstance(out, torch.Tensor):
-        return out
-    if out.shape != x.shape:
-        return {"shape": tuple(out.shape)}
-    factors = (out / x).flatten(1)  # (B, n)
-    kept = (factors != 0).double().mean().item()
+    """What can be said of 20 calls, whatever the coins were."""
+    outs = [as_tensor(function(x, drop_prob, training), x.shape, "(B, ...)") for _ in range(20)]
+    factors = (torch.stack(outs) / x).flatten(2)  # (20, B, n)
+    kept = factors != 0
+    coins = "each sample has its own"
+    if (kept != kept[:, :, :1]).any():
+        coins = "single numbers are dropped"
+    elif kept.all() or not kept.any():
+        coins = "all alike"
+    elif (kept == kept[:, :1]).all():
+        coins = "one for the whole batch"
+    elif (kept == kept[:1]).all():
+        coins = "every call drops the same samples"
+    dropped, wanted = 1 - kept.double().mean().item(), drop_prob * training
     return {
-        "shape": tuple(out.shape),
-        "whole samples are kept or dropped": (factors - factors[:, :1]).abs().max().item() < 1e-3,
-        "factors of the branches": sorted({round(f, 3) for f in factors.flatten().tolist()}),
-        "about as many are dropped as should be": abs(kept - (1 - drop_prob * training)) < 0.06,
+        "the coins": coins,
+        "factors of the branches": sorted({round(f, 3) for f in factors.unique().tolist()}),
+        "the share of dropped samples": (
+            "-"
+            if coins == "one for the whole batch"
+            else "as asked for"
+            if abs(dropped - wanted) < 0.06
+            else "too large"
+            if dropped > wanted
+            else "too small"
+        ),
     }
 
 
@@ -195,9 +258,9 @@ drop_branch = Exercise(
     "drop_branch",
     answer=_drop,
     cases=lambda: {
-        "evaluation, p = 0.25": (torch.rand(2000, 1, 2, 3) + 1, 0.25, False),
-        "training, p = 0.25": (torch.rand(2000, 1, 2, 3) + 1, 0.25, True),
-        "training, p = 0.5": (torch.rand(2000, 2, 1, 2) + 1, 0.5, True),
+        "evaluation, p = 0.25": (torch.rand(1000, 1, 2, 3) + 1, 0.25, False),
+        "training, p = 0.25": (torch.rand(1000, 1, 2, 3) + 1, 0.25, True),
+        "training, p = 0.5, branches (B, C)": (torch.rand(1000, 3) + 1, 0.5, True),
         "training, p = 0": (torch.rand(8, 2, 2, 2) + 1, 0.0, True),
     },
     mistakes={
@@ -216,12 +279,15 @@ drop_branch = Exercise(
             _drop_with(divide=False)
         ),
         "One coin decides for the whole batch. Each sample has a coin of its own.": _drop_with(coins="batch"),
+        "Every call drops the same samples. The coins must fall anew each time, and nobody but the user "
+        "sets a seed.": _drop_with(coins="seed"),
+        "The shares have changed places: the share p of the samples is kept, and the others are "
+        "dropped.": _drop_with(share="p"),
         "Single numbers are dropped: that is dropout. DropPath drops the branch of a whole sample.": (
             _drop_with(coins="numbers")
         ),
     },
     picture=_draw_drop,
-    axes="(B, H, W, C)",
     call=_describe_drop,
 )
 
@@ -260,6 +326,16 @@ def _pad_swapped(x, M):
     return F.pad(x, (0, 0, 0, -H % M, 0, -W % M))
 
 
+def _pad_channels(x, M):
+    H, W = x.shape[1:3]
+    return F.pad(x, (0, -W % M, 0, -H % M))
+
+
+def _pad_alike(axis):
+    """What one axis needs, along both."""
+    return lambda x, M: F.pad(x, (0, 0, 0, -x.shape[axis] % M, 0, -x.shape[axis] % M))
+
+
 def _pad_both_or_none(x, M):
     H, W = x.shape[1:3]
     return _pad_by(_too_many, _too_many)(x, M) if H % M or W % M else x
@@ -282,9 +358,10 @@ pad_to_windows = Exercise(
     answer=_pad_by_glueing,
     cases=lambda: {
         "both sides fit": (numbered(1, 8, 4, 2), 4),
-        "the height fits": (numbered(1, 4, 6, 2), 4),
+        "the height fits": (numbered(1, 8, 5, 2), 4),
         "the width fits": (numbered(2, 5, 8, 3), 4),
-        "no side fits": (numbered(1, 7, 5, 2), 3),
+        "no side fits": (numbered(1, 7, 11, 2), 5),
+        "a square that does not fit": (numbered(1, 7, 7, 2), 4),
     },
     mistakes={
         "A side that is full already grows by a whole window: windows with nothing in them are "
@@ -295,6 +372,12 @@ pad_to_windows = Exercise(
             _pad_both_or_none
         ),
         "Rows get what is missing in the columns. With which axis does F.pad begin?": _pad_swapped,
+        "You add what sticks out, the remainder. Asked for is what is missing up to a full window.": (
+            _pad_by(lambda n, M: n % M, lambda n, M: n % M)
+        ),
+        "The channels grow, too: F.pad begins with the last axis, and that is C.": _pad_channels,
+        "Both sides get what is missing in the rows.": _pad_alike(1),
+        "Both sides get what is missing in the columns.": _pad_alike(2),
         "The zeros stand above and left. They belong below and right.": (
             _pad_by(_enough, _enough, before=True)
         ),
@@ -322,8 +405,11 @@ def _bias_by_loops(table, M):
 
 
 def _add_to_scores(function, table, M):
-    """To scores of 0, as the layer does: (N, N) would be added to each head."""
-    return torch.zeros(table.shape[1], M * M, M * M) + function(table, M)
+    """To scores of 0, as the layer does: (N, N) is added to each head, and that is no error."""
+    heads, N, added = table.shape[1], M * M, function(table, M)
+    if not (isinstance(added, torch.Tensor) and added.shape == (N, N)):
+        added = as_tensor(added, (heads, N, N), "(heads, N, N)")
+    return torch.zeros(heads, N, N) + added
 
 
 def _draw_bias(function):
@@ -339,7 +425,7 @@ bias_per_head = Exercise(
     answer=_bias_by_loops,
     cases=lambda: {
         "M = 4, 3 heads": (torch.randn(49, 3), 4),
-        "M = 2, 4 heads": (torch.randn(9, 4), 2),
+        "M = 2, 5 heads": (torch.randn(9, 5), 2),
         "M = 3, 2 heads": (torch.randn(25, 2), 3),
     },
     mistakes={
@@ -394,6 +480,8 @@ shifts_of = Exercise(
         "one row more, 5 x 4": (5, 4, 4, 2),
         "smaller on both sides, 2 x 3": (2, 3, 4, 2),
         "a block without shift": (8, 8, 4, 0),
+        "windows of 3, 4 x 3": (4, 3, 3, 1),
+        "windows of 8, 6 x 12": (6, 12, 8, 3),
     },
     mistakes={
         "A map that is exactly one window is shifted: the shift and its mask cut the one window into four "
@@ -406,6 +494,9 @@ shifts_of = Exercise(
         "Each axis by itself is right. But a side of exactly one window is still cut in two.": (
             lambda H, W, M, shift: (shift if H >= M else 0, shift if W >= M else 0)
         ),
+        "It is right for windows of 4 only. M has other values, too.": (
+            lambda H, W, M, shift: (shift if H > 4 else 0, shift if W > 4 else 0)
+        ),
         "The axes have changed places: the height decides about the columns.": (
             lambda H, W, M, shift: (shift if W > M else 0, shift if H > M else 0)
         ),
@@ -413,4 +504,143 @@ shifts_of = Exercise(
         "Nothing moves, ever: without the shift no window hears of another.": lambda H, W, M, shift: (0, 0),
     },
     picture=_draw_shifts,
+)
+
+# --- assert_mask -------------------------------------------------------------------------
+
+
+def _other_mask(allowed):
+    """allowed(differences, H, W, M, shift) -> who hears whom in it; as a mask."""
+    return lambda *sizes: torch.where(allowed(_differences(*sizes), *sizes), 0.0, -math.inf)
+
+
+def _sides_exchanged(H, W, M, shift):
+    return _added(-math.inf)(W, H, M, shift)
+
+
+def _column_by_column(H, W, M, shift):
+    """Each window is right, and stands at the place of another."""
+    mask = _added(-math.inf)(H, W, M, shift)
+    return mask.unflatten(0, (H // M, W // M)).transpose(0, 1).flatten(0, 1)
+
+
+def _corner_only(H, W, M, shift):
+    mask = torch.zeros(H * W // M**2, M * M, M * M)
+    mask[-1] = _added(-math.inf)(H, W, M, shift)[-1]
+    return mask
+
+
+MASKS = {  # name: (mask, what is said of a test that lets it through)
+    "right": (
+        _added(-math.inf),
+        "It rejects the right mask. Try it on the one of your `additive_mask`, or of its solution.",
+    ),
+    "as found": (
+        _added(255.0),
+        "It lets the mask as found through, with +255. What are the weights after the softmax?",
+    ),
+    "no mask": (_added(0.0), "It lets a mask through that forbids nothing. Which pairs must be forbidden?"),
+    "flipped": (
+        _other_mask(lambda different, *_: different != 0),
+        "It lets a mask through in which allowed and forbidden have changed places.",
+    ),
+    "only itself": (
+        _other_mask(
+            lambda different, *_: torch.eye(different.shape[-1], dtype=torch.bool).expand_as(different)
+        ),
+        "It lets a mask through that is too strict: each token hears itself alone. Who must be heard?",
+    ),
+    "rows only": (
+        _only("rows"),
+        "It lets a mask through that forgets the columns: strangers left and right of the seam hear each "
+        "other.",
+    ),
+    "columns only": (
+        _only("columns"),
+        "It lets a mask through that forgets the rows: strangers above and below the seam hear each other.",
+    ),
+    "one direction": (
+        _other_mask(lambda different, *_: different <= 0),
+        "It lets a mask through that forbids one direction of each pair only.",
+    ),
+    "corner only": (
+        _corner_only,
+        "It lets a mask through that is right in the last window and forbids nothing in the others.",
+    ),
+    "soft": (
+        _added(-20.0),
+        "It lets a soft mask through, of -20. Which weight does it leave to a forbidden key, and which "
+        "is asked for?",
+    ),
+    "always shift 1": (
+        lambda H, W, M, shift: _added(-math.inf)(H, W, M, 1),
+        "It lets a mask through that is right for shift 1 only. Ask for other shifts, too.",
+    ),
+    "always shift 2": (
+        lambda H, W, M, shift: _added(-math.inf)(H, W, M, 2),
+        "It lets a mask through that is right for shift 2 only. Ask for other shifts, too.",
+    ),
+    "sides exchanged": (
+        _sides_exchanged,
+        "It lets a mask through that takes H for W and W for H. On a square map that is no mistake.",
+    ),
+    "column by column": (
+        _column_by_column,
+        "It lets a mask through whose windows come column by column. Each is right, at the place of another.",
+    ),
+}
+
+
+def _assert_mask(mask):
+    for H, W, M, shift in ((8, 12, 4, 2), (9, 6, 3, 1)):
+        allowed = shifted_window_mask(H, W, M, shift)
+        assert torch.equal(mask(H, W, M, shift), torch.where(allowed, 0.0, -math.inf))
+
+
+def _rejected(function, masks):
+    """{name of a mask: does the test reject it?}"""
+
+    def rejects(mask):
+        try:
+            function(mask)
+        except AssertionError:
+            return True
+        return False
+
+    return {name: rejects(mask) for name, mask in masks.items()}
+
+
+def _lets_through(name):
+    """A test that is right but for one mask, as a mistake."""
+    return Sign(lambda found, masks: found[name] == (name == "right"))
+
+
+def _draw_masks(function):
+    figure, axes = plotting.panels(7, 2, size=2)
+    figure.set_size_inches(9, 7)
+    masks = {name: mask for name, (mask, _) in MASKS.items()}
+    for ax, (name, rejected) in zip(axes, _rejected(function, masks).items()):
+        windows = (masks[name](8, 12, 4, 1).softmax(dim=-1) > 0).float()  # (6, N, N)
+        strip = F.pad(windows, (0, 1), value=0.5).transpose(0, 1).flatten(1)
+        plotting.draw_mask(ax, strip, step=16, title=f"{name}: {'rejected' if rejected else 'accepted'}")
+        ax.set(xlabel="", ylabel="", xticks=[], yticks=[])
+    return (
+        figure,
+        "The right mask is accepted, thirteen wrong ones are rejected; each with six windows in a row.",
+    )
+
+
+assert_mask = Exercise(
+    "assert_mask",
+    answer=_assert_mask,
+    cases=lambda: {
+        "the right mask and thirteen wrong ones": ({name: mask for name, (mask, _) in MASKS.items()},)
+    },
+    mistakes={
+        "It lets every mask through. A test must raise an AssertionError (`assert`), to return False does "
+        "not count.": Sign(lambda found, masks: not any(found.values())),
+        **{words: _lets_through(name) for name, (_, words) in MASKS.items()},
+    },
+    picture=_draw_masks,
+    call=_rejected,
 )

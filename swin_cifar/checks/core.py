@@ -6,13 +6,16 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 
-from swin_cifar import plotting
+from swin_cifar import model, plotting
 from swin_cifar.data import load_shapes10
+from swin_cifar.windows import shifted_window_mask
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Sign:
     """A mistake known by a property of the result: `seen(found, *inputs)` -> bool, True in every case."""
 
     seen: Callable
+
+
+class Wrong(Exception):
+    """Raised by an exercise's `call`: what is wrong with a result, in words."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,16 @@ class Exercise:
         verdict = self.verdict(function)
         print(verdict.text)
         if verdict.passed:
-            with torch.random.fork_rng([]):
+            with torch.random.fork_rng([]), _own_masks():
                 torch.manual_seed(0)
-                plotting.show(*self.picture(function))
+                try:
+                    picture = self.picture(function)
+                except Exception as error:  # other inputs than the cases
+                    print(
+                        _say(None, f"But for the input of a picture, {explain_error(error, function)}").text
+                    )
+                    return
+                plotting.show(*picture)
 
     def verdict(self, function):
         """-> Verdict. Nothing that a student's function does or raises comes out of here."""
@@ -61,19 +75,18 @@ class Exercise:
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
             cases = self.cases()
+            answers = {label: self._run(self.answer, inputs) for label, inputs in cases.items()}
             attempts = {label: self._run(function, inputs) for label, inputs in cases.items()}
             if any(_is_skeleton(attempt.error, function) for attempt in attempts.values()):
                 return _say(None, f"{self.name} is not written yet. Run this cell again when it is.")
-            answers = {label: self._run(self.answer, inputs) for label, inputs in cases.items()}
             return self._judge(function, attempts, answers, cases)
 
     def _judge(self, function, attempts, answers, cases):
         right = [label for label in cases if attempts[label].agrees(answers[label], self.tolerance)]
         changed = [label for label in cases if attempts[label].changed]
         if changed:
-            return _say(
-                False, f"Not right yet. The function changes its input ({changed[0]}): make a new tensor."
-            )
+            what = f"{attempts[changed[0]].changed} ({changed[0]})"
+            return _say(False, f"Not right yet. The function changes {what}: make a new tensor.")
         if len(right) == len(cases):
             return _say(True, f"Right. Tried with: {'; '.join(cases)}.")
         for message, mistake in self.mistakes.items():
@@ -100,6 +113,8 @@ class Exercise:
         return wrong[0], None
 
     def _difference(self, function, attempt, answer):
+        if isinstance(attempt.error, Wrong):
+            return f": {attempt.error}"
         if attempt.error:
             return f": {explain_error(attempt.error, function)}"
         return f": {explain(attempt.found, answer.found, self.axes, self.tolerance)}"
@@ -121,11 +136,17 @@ class Exercise:
         inputs = copy.deepcopy(inputs)
         before = copy.deepcopy(inputs)
         torch.manual_seed(0)
-        try:
-            found = self.call(function, *inputs)
-        except Exception as error:  # whatever it is, it is the student's, and shown to them
-            return _Run(None, error, inputs, False)
-        return _Run(found, None, inputs, not same(_tensors(inputs), _tensors(before), 0))
+        with _own_masks() as masks:
+            try:
+                found, failed = self.call(function, *inputs), None
+            except Exception as error:  # whatever it is, it is the student's, and shown to them
+                found, failed = None, error
+        changed = ""
+        if not same(_tensors(inputs), _tensors(before), 0):
+            changed = "its input"
+        elif not all(mask.equal(shifted_window_mask(*sizes)) for sizes, mask in masks.items()):
+            changed = "the mask that `to_windows` hands out, which all blocks share"
+        return _Run(found, failed, inputs, changed)
 
 
 @dataclass
@@ -135,10 +156,27 @@ class _Run:
     found: object
     error: Exception | None
     inputs: tuple
-    changed: bool  # its inputs
+    changed: str  # what it should not have changed
 
     def agrees(self, other, tolerance):
         return not (self.error or other.error) and same(self.found, other.found, tolerance)
+
+
+@contextmanager
+def _own_masks():
+    """Blocks make masks of their own in here: a student's function could change the shared ones. -> them"""
+    masks, shared = {}, model._cached_mask
+
+    def make(*sizes):
+        if sizes not in masks:
+            masks[sizes] = shifted_window_mask(*sizes)
+        return masks[sizes]
+
+    model._cached_mask = make
+    try:
+        yield masks
+    finally:
+        model._cached_mask = shared
 
 
 def _say(passed, text):
@@ -154,7 +192,9 @@ def _is_skeleton(error, function):
 
 
 def _tensors(inputs):
-    """The tensors among the inputs, and among the members of lists and tuples in them."""
+    """The tensors among the inputs, and among the members of lists and tuples and the weights of layers."""
+    if isinstance(inputs, torch.nn.Module):
+        inputs = list(inputs.state_dict().values())
     if isinstance(inputs, (list, tuple)):
         return [tensor for member in inputs for tensor in _tensors(member)]
     return [inputs] if isinstance(inputs, torch.Tensor) else []
@@ -187,11 +227,11 @@ def same(found, expected, tolerance):
             and all(same(f, e, tolerance) for f, e in zip(found, expected))
         )
     if isinstance(expected, torch.Tensor):
-        alike = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (
-            expected.shape,
-            expected.dtype,
+        return (
+            isinstance(found, torch.Tensor)
+            and _form(found) == _form(expected)
+            and not _differs(found, expected, tolerance).any()
         )
-        return alike and not _differs(found, expected, tolerance).any()
     if isinstance(expected, float):
         return type(found) in (int, float) and math.isclose(
             found, expected, rel_tol=tolerance, abs_tol=tolerance
@@ -199,10 +239,22 @@ def same(found, expected, tolerance):
     return type(found) is type(expected) and found == expected
 
 
+def _form(tensor):
+    return tensor.shape, tensor.dtype, tensor.layout, tensor.device
+
+
 def _differs(found, expected, tolerance):
     if not expected.is_floating_point():
         return found != expected
     return ~torch.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def as_tensor(found, shape, axes, dtype=torch.float32):
+    """-> found, if it is a tensor of this form. Raises Wrong, with what is wrong, otherwise."""
+    expected = torch.empty(shape, dtype=dtype)
+    if not isinstance(found, torch.Tensor) or _form(found) != _form(expected):
+        raise Wrong(explain(found, expected, axes))
+    return found
 
 
 # --- words -------------------------------------------------------------------------------
@@ -243,6 +295,8 @@ def _explain_tensor(found, expected, axes, tolerance):
         return f"you return the shape {tuple(found.shape)}, expected {axes}{tuple(expected.shape)}"
     if found.dtype != expected.dtype:
         return f"the numbers are of type {found.dtype}, expected {expected.dtype}"
+    if _form(found) != _form(expected):
+        return f"you return a tensor of {found.layout} on {found.device}, expected a plain one on the CPU"
     different = _differs(found, expected, tolerance).nonzero()
     place = tuple(different[0].tolist())
     count = f"{len(different)} of {expected.numel()} numbers differ, the first"
@@ -271,6 +325,7 @@ def _kind(value):
         dict: "a dictionary",
     }
     names |= {list: "a list", tuple: "a tuple", torch.Tensor: "a tensor", type(None): "nothing"}
+    names |= {np.ndarray: "a NumPy array"}
     return names.get(type(value), f"an object of type {type(value).__name__}")
 
 
