@@ -14,12 +14,16 @@ import nbformat
 
 IDS = ("colab-text", "colab")
 TEXT = """[Open in Colab](https://colab.research.google.com/github/{owner}/{name}/blob/{branch}/notebooks/{file}).
-There the next cell fetches and installs the project, in a minute; elsewhere it does nothing."""
+There the next cell fetches and installs the project, in a minute; where the project is, it does nothing."""
 CODE = """from importlib.util import find_spec
+from pathlib import Path
 
-if find_spec("swin_cifar") is None:
+here = Path("../checkpoints").exists()
+if not here and not Path("{name}").exists():
     !git clone --quiet --depth 1 --branch {branch} https://github.com/{owner}/{name}.git
+if not here:
     %cd -q {name}/notebooks
+if find_spec("swin_cifar") is None:
     %pip install --quiet --editable ..
     import sys
 

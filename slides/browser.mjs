@@ -14,11 +14,18 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-gpu"],
 });
 let problems = 0;
-for (const deck of rest) problems += what === "check" ? await check(deck) : await print(deck);
+for (const deck of rest) {
+  try {
+    problems += what === "check" ? await check(deck) : await print(deck);
+  } catch (error) {
+    problems += 1;
+    console.log(`${path.basename(deck, ".html")}: cannot be shown: ${error.message}`);
+  }
+}
 await browser.close();
 process.exit(problems ? 1 : 0);
 
-async function open(deck, query = "") {
+async function open(deck, query = "", moment = "ready") {
   const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
   const complaints = [];
   await page.route(/^https?:/, (route) => {
@@ -28,7 +35,7 @@ async function open(deck, query = "") {
   page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
   page.on("console", (message) => message.type() === "error" && complaints.push(`error: ${message.text()}`));
   await page.goto(pathToFileURL(path.resolve(deck)).href + query);
-  await page.waitForFunction(() => window.Reveal?.isReady(), null, { timeout: 30000 });
+  await page.waitForFunction((moment) => document.body.dataset.fitted === moment, moment, { timeout: 60000 });
   return [page, complaints];
 }
 
@@ -67,6 +74,10 @@ function look() {
     if (box.right > frame.right + 1 || box.bottom > frame.bottom + 1 || box.left < frame.left - 1)
       found.push(`<${part.tagName.toLowerCase()}> reaches out of the slide`);
   }
+  for (const block of slide.querySelectorAll(".text, .code, .printed"))
+    if (!block.textContent.trim() && !block.querySelector("img, svg")) found.push("an empty block");
+  if (!slide.querySelector(".column > *")) found.push("nothing on it");
+  if (slide.querySelector("h2").clientHeight > 150) found.push("a long title");
   for (const image of slide.querySelectorAll("img")) {
     const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
     const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
@@ -78,8 +89,7 @@ function look() {
 }
 
 async function print(deck) {
-  const [page, complaints] = await open(deck, "?print-pdf");
-  await page.waitForFunction(() => document.querySelector(".pdf-page"), null, { timeout: 30000 });
+  const [page, complaints] = await open(deck, "?print-pdf", "pdf-ready");
   await page.pdf({ path: deck.replace(/\.html$/, ".pdf"), preferCSSPageSize: true, printBackground: true });
   for (const complaint of complaints) console.log(`${deck}: ${complaint}`);
   await page.close();

@@ -3,14 +3,14 @@
     python slides/build.py                                    # all decks, and lecture.html, into slides/decks
     python slides/build.py notebooks/07_shifted_windows.ipynb --pdf
 
-Needs npm (https://nodejs.org), which fetches reveal.js and MathJax the first time. --pdf and
---check need Chrome or Chromium, too: --pdf prints each deck, --check says which slides do not fit.
+Needs Node.js (https://nodejs.org), whose npm fetches reveal.js and MathJax the first time. --pdf
+and --check need Chrome or Chromium, too: --pdf prints each deck, --check says which slides do not fit.
 
 Which cells are slides is written in the cells' metadata, beside what a slide says in place of
-the notebook's text:
+the notebook's text. A cell with neither of the two is not in the deck, one with "slide" alone
+stays on the slide before.
 
-    "slideshow": {"slide_type": "slide"}    a new slide; "fragment": comes on the next key press;
-                                            "-": stays on the slide before; none: not in the deck
+    "slideshow": {"slide_type": "slide"}           a new slide; "fragment": comes at a key press
     "slide": {
         "title": "A window is a closed room",      one sentence; a Markdown cell's heading if left out
         "text": ["Markdown", "line by line"],      in place of a Markdown cell's text, above a code cell
@@ -26,6 +26,8 @@ the notebook's text:
 
 import argparse
 import html
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -39,8 +41,10 @@ from pygments.formatters import HtmlFormatter
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "notebooks"
-TYPES = ("slide", "fragment", "-")
-KEYS = {"title", "text", "steps", "show", "code_lines", "output_lines", "layout", "notes", "lecture"}
+TYPES = {  # what the values of "slide" are; lists hold lines, or the first and the last one
+    **{"title": str, "layout": str, "show": str, "steps": bool, "lecture": bool},
+    **{"text": list, "notes": list, "code_lines": list, "output_lines": list},
+}
 SHOW = ("output", "code", "both", "nothing", "reveal")
 LAYOUTS = ("rows", "side", "title")
 BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser", "microsoft-edge")
@@ -71,15 +75,16 @@ def read_slides(notebook):
     """-> the slides of a notebook (nbformat). Raises ValueError naming the cell that is not understood."""
     slides = []
     for cell in notebook.cells:
-        kind = cell.metadata.get("slideshow", {}).get("slide_type", "skip")
-        if kind in ("skip", "notes"):
+        kind, about = _checked(cell)
+        if kind == "skip":
             continue
-        about = _checked(cell, kind, first=not slides)
         if kind == "slide":
             title = about.get("title") or _heading(cell)
             if not title:
-                raise ValueError(f"cell {cell.id!r}: a slide needs a title")
+                raise _problem(cell, "a slide needs a title")
             slides.append(Slide(title, about.get("layout", "rows"), lecture=about.get("lecture", False)))
+        elif not slides:
+            raise _problem(cell, "the first cell of a deck must be of the type 'slide'")
         slides[-1].blocks += _blocks(cell, about, kind == "fragment")
         slides[-1].notes += about.get("notes", [])
     if not slides:
@@ -87,29 +92,39 @@ def read_slides(notebook):
     return slides
 
 
-def _checked(cell, kind, first):
-    about = cell.metadata.get("slide", {})
-    problems = {
-        f"the slide type {kind!r} is none of {TYPES}": kind not in TYPES,
-        "the first cell of a deck must be of the type 'slide'": first and kind != "slide",
-        f"unknown {sorted(set(about) - KEYS)}": not set(about) <= KEYS,
-        f"'show' is none of {SHOW}": about.get("show", "output") not in SHOW,
-        f"'layout' is none of {LAYOUTS}": about.get("layout", "rows") not in LAYOUTS,
-        "'text' and 'notes' are lists of lines": not all(
-            isinstance(about.get(key, []), list) for key in ("text", "notes")
-        ),
-        "'title', 'layout' and 'lecture' belong to a cell of the type 'slide'": kind != "slide"
-        and bool({"title", "layout", "lecture"} & set(about)),
-    }
-    for problem, is_there in problems.items():
-        if is_there:
-            raise ValueError(f"cell {cell.id!r}: {problem}")
-    return about
+def _problem(cell, words):
+    return ValueError(f"cell {cell.get('id')!r}: {words}")
+
+
+def _checked(cell):
+    """-> "slide", "fragment", "stay" or "skip", and the cell's words for the slide."""
+    kind = cell.metadata.get("slideshow", {}).get("slide_type") or "-"
+    about = cell.metadata.get("slide")
+    if kind == "skip" or (kind == "-" and about is None):
+        return "skip", {}
+    if kind not in ("slide", "fragment", "-"):
+        raise _problem(cell, f"the slide type {kind!r} is none of 'slide', 'fragment', 'skip', '-'")
+    about = {} if about is None else about
+    if not isinstance(about, dict) or not set(about) <= set(TYPES):
+        raise _problem(cell, f"'slide' may hold {', '.join(TYPES)}, not {sorted(set(about) - set(TYPES))}")
+    for key, value in about.items():
+        if not isinstance(value, TYPES[key]):
+            raise _problem(cell, f"{key!r} must be of type {TYPES[key].__name__}")
+    for key in ("text", "notes"):
+        if not all(isinstance(line, str) for line in about.get(key, [])):
+            raise _problem(cell, f"{key!r} is a list of lines")
+    for key, choices in (("show", SHOW), ("layout", LAYOUTS)):
+        if about.get(key, choices[0]) not in choices:
+            raise _problem(cell, f"{key!r} is none of {', '.join(choices)}")
+    for key in ("title", "layout", "lecture"):
+        if key in about and kind != "slide":
+            raise _problem(cell, f"{key!r} belongs to a cell of the type 'slide'")
+    return ("stay" if kind == "-" else kind), about
 
 
 def _heading(cell):
-    first = cell.source.splitlines()[0] if cell.cell_type == "markdown" else ""
-    return first.lstrip("# ") if first.startswith("#") else ""
+    found = re.match("#+ +(.*)", cell.source) if cell.cell_type == "markdown" else None
+    return found[1] if found else ""
 
 
 def _blocks(cell, about, fragment):
@@ -121,13 +136,11 @@ def _blocks(cell, about, fragment):
         return blocks
     show = about.get("show", "output")
     if show in ("code", "both", "reveal"):
-        source = _lines(cell.source, about.get("code_lines"))
+        source = _lines(cell, cell.source, about.get("code_lines"))
         blocks.append(Block("code", Highlight2HTML()(source, language="python"), fragment))
     if show in ("output", "both", "reveal"):
-        blocks += [
-            Block(kind, content, fragment or show == "reveal")
-            for kind, content in _outputs(cell, about.get("output_lines"))
-        ]
+        for kind, content in _outputs(cell, about.get("output_lines")):
+            blocks.append(Block(kind, content, fragment or show == "reveal"))
     return blocks
 
 
@@ -136,21 +149,26 @@ def _markdown(lines, steps):
     return content.replace("<li>", '<li class="fragment">') if steps else content
 
 
-def _outputs(cell, lines):
+def _outputs(cell, chosen):
     for output in cell.outputs:
         data = output.get("data", {})
+        text = output.get("text", data.get("text/plain"))
         if "image/png" in data:
             alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""))
             yield "picture", f'<img alt="{alt}" src="data:image/png;base64,{data["image/png"].strip()}">'
+        elif text is not None:
+            yield "printed", f"<pre>{html.escape(_lines(cell, text, chosen))}</pre>"
         else:
-            text = output.get("text", data.get("text/plain", ""))
-            yield "printed", f"<pre>{html.escape(_lines(text, lines))}</pre>"
+            raise _problem(cell, "an output is neither text nor a PNG")
 
 
-def _lines(text, chosen):
+def _lines(cell, text, chosen):
     """The lines from the first to the last chosen one, moved to the left edge as one."""
     lines = text.rstrip().splitlines()
-    if chosen:
+    if chosen is not None:
+        whole = len(chosen) == 2 and all(type(n) is int for n in chosen)
+        if not whole or not 1 <= chosen[0] <= chosen[1] <= len(lines):
+            raise _problem(cell, f"{chosen} are not the first and the last of {len(lines)} lines")
         lines = lines[chosen[0] - 1 : chosen[1]]
         indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
         lines = [line[indent:] for line in lines]
@@ -169,37 +187,54 @@ def render(slides, name):
         name=name,
         markdown=lambda lines: markdown2html("\n\n".join(lines)),
         styles=[
-            (packages / "reveal.js/dist/reset.css").read_text(),
-            (packages / "reveal.js/dist/reveal.css").read_text(),
+            _read(packages / "reveal.js/dist/reset.css"),
+            _read(packages / "reveal.js/dist/reveal.css"),
             HtmlFormatter(style="friendly").get_style_defs(".highlight"),
-            (HERE / "deck.css").read_text(),
+            _read(HERE / "deck.css"),
         ],
         scripts=[
-            (packages / "mathjax/es5/tex-svg.js").read_text(),
-            (packages / "reveal.js/dist/reveal.js").read_text(),
-            (packages / "reveal.js/dist/plugin/notes.js").read_text(),
-            (HERE / "deck.js").read_text(),
+            _read(packages / "mathjax/es5/tex-svg.js"),
+            _read(packages / "reveal.js/dist/reveal.js"),
+            _read(packages / "reveal.js/dist/plugin/notes.js"),
+            _read(HERE / "deck.js"),
         ],
     )
 
 
+def _read(path):
+    return path.read_text(encoding="utf-8")
+
+
 def fetch_packages():
-    """npm packages into slides/node_modules, once. Raises SystemExit where there is no npm."""
-    if (HERE / "node_modules/reveal.js").exists():
+    """npm packages into slides/node_modules, once. Raises SystemExit where they cannot be had."""
+    if _installed() == _wanted():
         return
     npm = shutil.which("npm")
     if not npm:
+        raise SystemExit("slides are made with reveal.js, which npm fetches: install https://nodejs.org")
+    quick = ["--fetch-retries=0", "--no-audit", "--no-fund", "--no-package-lock"]
+    done = subprocess.run([npm, "install", *quick], cwd=HERE, capture_output=True, text=True)
+    if done.returncode:
         raise SystemExit(
-            "Slides are made with reveal.js, which npm fetches: install it from https://nodejs.org"
+            f"npm could not fetch reveal.js and MathJax; the first time needs internet\n{done.stderr}"
         )
-    subprocess.run([npm, "install", "--no-audit", "--no-fund", "--no-package-lock"], cwd=HERE, check=True)
+
+
+def _wanted():
+    package = json.loads(_read(HERE / "package.json"))
+    return package["dependencies"] | package["devDependencies"]
+
+
+def _installed():
+    paths = {name: HERE / "node_modules" / name / "package.json" for name in _wanted()}
+    return {name: json.loads(_read(path))["version"] for name, path in paths.items() if path.exists()}
 
 
 def read_file(path):
     """-> the slides of the notebook at `path`. Raises SystemExit where it cannot be read or understood."""
     try:
         return read_slides(nbformat.read(path, as_version=4))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, nbformat.ValidationError) as error:
         raise SystemExit(f"{path}: {error}") from None
 
 
@@ -222,9 +257,11 @@ def find_browser():
 
 
 def in_browser(what, decks, *arguments):
-    """Run browser.mjs -> its exit code."""
-    command = ["node", HERE / "browser.mjs", what, find_browser() or "", *arguments, *decks]
-    return subprocess.run(command).returncode
+    """Run browser.mjs -> its exit code. Raises SystemExit where there is no browser, or no Node.js."""
+    node, browser = shutil.which("node"), find_browser()
+    if not node or not browser:
+        raise SystemExit("to look at decks or print them, install https://nodejs.org, and Chrome or Chromium")
+    return subprocess.run([node, HERE / "browser.mjs", what, browser, *arguments, *decks]).returncode
 
 
 def main(arguments=None):
@@ -238,16 +275,17 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     paths = options.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
     contents = {path.stem: read_file(path) for path in paths}
+    if len(contents) < len(paths):
+        raise SystemExit("two of these notebooks have the same name, and so would their decks")
     if not options.notebooks:
         contents["lecture"] = lecture(paths)
     fetch_packages()
     decks = [write(slides, name, options.out) for name, slides in contents.items()]
     print(f"{len(decks)} decks in {options.out}")
-    if options.pdf:
-        in_browser("pdf", decks)
-    if options.check:
-        sys.exit(in_browser("check", decks, options.out / "pictures"))
+    failed = options.pdf and in_browser("pdf", decks)
+    failed |= options.check and in_browser("check", decks, options.out / "pictures")
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,4 @@
 // A slide that is too full gets smaller letters, down to these; what still does not fit, browser.mjs reports.
-const MOST = { "--size": 30, "--code": 26 };
 const LEAST = { "--size": 19, "--code": 14 };
 
 function tooFull(section) {
@@ -15,7 +14,8 @@ function tooFull(section) {
 function fit(section) {
   const display = section.style.display;
   section.style.display = "flex"; // slides that are not shown have no size
-  const sizes = { ...MOST };
+  const sizes = {};
+  for (const key in LEAST) sizes[key] = parseFloat(getComputedStyle(section).getPropertyValue(key));
   while (tooFull(section)) {
     const wide = [...section.querySelectorAll("pre")].some((pre) => pre.scrollWidth > pre.clientWidth + 1);
     const keys = (wide ? ["--code"] : Object.keys(sizes)).filter((key) => sizes[key] > LEAST[key]);
@@ -26,7 +26,11 @@ function fit(section) {
 }
 
 MathJax.startup.promise.then(() => {
-  for (const moment of ["ready", "pdf-ready"]) Reveal.on(moment, () => Reveal.getSlides().forEach(fit));
+  for (const moment of ["ready", "pdf-ready"])
+    Reveal.on(moment, () => {
+      Reveal.getSlides().forEach(fit);
+      document.body.dataset.fitted = moment; // browser.mjs waits for it
+    });
   Reveal.initialize({
     width: 1280, height: 720, margin: 0, maxScale: 4, center: false, display: "flex",
     hash: true, slideNumber: "c/t", controls: false, transition: "none", backgroundTransition: "none",

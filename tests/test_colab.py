@@ -2,10 +2,12 @@
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 ROOT = Path(__file__).parents[1]
 ADDRESS = "https://github.com/someone/swin"
@@ -38,25 +40,58 @@ def test_two_cells_below_the_title_and_nothing_else(folder):
         assert [(c.id, c.source) for c in (title, *rest)] == [(c.id, c.source) for c in before.cells]
         counts = [cell.execution_count for cell in after.cells if cell.cell_type == "code"]
         assert counts == list(range(1, len(counts) + 1))
+        for cell in (cell for cell in after.cells if cell.cell_type == "code"):
+            assert {o.get("execution_count", cell.execution_count) for o in cell.outputs} <= {
+                cell.execution_count
+            }
 
 
 def test_another_address_replaces_the_first(folder):
     colab.main([ADDRESS], folder)
     colab.main(["https://github.com/other/place.git", "--branch", "course"], folder)
     notebook = read(folder / "00_start_here.ipynb")
-    assert [cell.id for cell in notebook.cells].count("colab") == 1
+    before = read(ROOT / "notebooks" / "00_start_here.ipynb").cells
+    assert len(notebook.cells) == len([cell for cell in before if cell.id not in colab.IDS]) + 2
     text, code = notebook.cells[1:3]
     assert "/other/place/blob/course/" in text.source and "someone" not in text.source
     assert "--branch course https://github.com/other/place.git" in code.source
 
 
-def test_where_the_project_is_installed_the_cell_does_nothing():
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ((), ["git clone", "cd -q swin/notebooks", "pip install"]),  # a fresh machine
+        (("swin",), ["cd -q swin/notebooks", "pip install"]),
+        (("swin", "package"), ["cd -q swin/notebooks"]),  # the kernel was restarted
+        (("project",), ["pip install"]),
+        (("project", "package"), []),  # at home
+    ],
+)
+def test_the_cell_fetches_what_is_missing_and_nothing_else(there, asked, tmp_path, monkeypatch):
     notebook = read(ROOT / "notebooks" / "00_start_here.ipynb")
     colab.publish(notebook, "00_start_here.ipynb", ADDRESS)
-    source = notebook.cells[2].source
-    condition, body = source.split("if find_spec", 1)
-    assert "!" not in condition and "%" not in condition
-    assert all(line.startswith("    ") for line in body.splitlines()[1:] if line)
+    done = []
+
+    class Shell:
+        def system(self, command):
+            done.append(command)
+
+        def run_line_magic(self, name, line):
+            done.append(f"{name} {line}")
+
+    if "swin" in there:
+        (tmp_path / "swin").mkdir()
+    if "project" in there:
+        (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks" if "project" in there else tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: "package" in there or None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    source = TransformerManager().transform_cell(notebook.cells[2].source)
+    exec(source, {"get_ipython": Shell})
+    assert len(done) == len(asked)
+    assert all(command.startswith(start) for command, start in zip(done, asked))
+    assert (".." in sys.path) == ("package" not in there)
 
 
 @pytest.mark.parametrize("address", ["swin", "https://example.org/a/b", "https://github.com/only-owner"])

@@ -109,7 +109,7 @@ def test_set_up_check_says_what_is_missing_and_for_which_python(set_up_check, mo
     )
     said = set_up_check()
     assert f"missing for {sys.executable}: swin_cifar." in said
-    assert f'"{sys.executable}" -m pip install -r requirements.txt' in said
+    assert "%cd -q ..\n    %pip install -r requirements.txt" in said
 
 
 def test_set_up_check_knows_an_old_python_and_a_wrong_folder(set_up_check, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """The decks: a lecture for every notebook, and every slide fits, as a browser sees it."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -29,8 +30,9 @@ def notebook_of(*cells):
 
 
 def cell(source, kind="slide", outputs=None, **about):
+    """kind "" stands for a cell without a slide type"""
     new = nbformat.v4.new_markdown_cell if outputs is None else nbformat.v4.new_code_cell
-    metadata = {"slideshow": {"slide_type": kind}, "slide": about}
+    metadata = {"slide": about} | ({"slideshow": {"slide_type": kind}} if kind else {})
     return new(source, metadata=metadata, **({} if outputs is None else {"outputs": outputs}))
 
 
@@ -68,30 +70,39 @@ def test_one_lecture_goes_through_the_series():
 
 def test_slides_follow_the_metadata():
     notebook = notebook_of(
+        nbformat.v4.new_markdown_cell("no slide"),
         cell("## A heading\nsome **text**"),
         cell("left out", kind="skip"),
+        cell("x = 1\nif x:\n    y = 2\n    z = 3", "", [printed("a\nb\n")], show="reveal", code_lines=[3, 4]),
+        cell("draw()", "fragment", [picture('a "b"')], text=["look"], show="both", notes=["Say this."]),
         cell(
-            "x = 1\nif x:\n    y = 2\n    z = 3",
-            "-",
-            [printed("a\nb\nc\n")],
-            show="reveal",
-            code_lines=[3, 4],
+            "#no heading", title="Another", text=["- one", "- two"], steps=True, layout="side", lecture=True
         ),
-        cell("draw()", "fragment", [picture('a "b"')], notes=["Say this."]),
-        cell("ignored", title="Another", text=["- one", "- two"], steps=True, layout="side"),
     )
     first, second = build.read_slides(notebook)
-    assert (first.title, first.layout, first.notes) == ("A heading", "rows", ["Say this."])
+    assert (first.title, first.layout, first.notes, first.lecture) == (
+        *("A heading", "rows"),
+        *(["Say this."], False),
+    )
     assert [(block.kind, block.fragment) for block in first.blocks] == [
-        *(("text", False), ("code", False), ("printed", True), ("picture", True))
+        *(("text", False), ("code", False), ("printed", True)),
+        *(("text", True), ("code", True), ("picture", True)),
     ]
-    text, code, output, image = (block.html for block in first.blocks)
+    text, code, output, _, _, image = (block.html for block in first.blocks)
     assert "A heading" not in text and "<strong>text</strong>" in text
     assert re.sub("<[^>]*>", "", code).strip() == "y = 2\nz = 3"
-    assert output == "<pre>a\nb\nc</pre>"
+    assert output == "<pre>a\nb</pre>"
     assert 'alt="a &quot;b&quot;"' in image and PIXEL in image
-    assert (second.title, second.layout) == ("Another", "side")
+    assert (second.title, second.layout, second.lecture) == ("Another", "side", True)
     assert second.blocks[0].html.count('<li class="fragment">') == 2
+
+
+def test_what_jupyterlab_writes_for_no_slide_type_is_understood():
+    stays = cell("more")
+    stays.metadata["slideshow"] = {"slide_type": ""}
+    left_out = nbformat.v4.new_markdown_cell("no", metadata={"slideshow": {"slide_type": "-"}})
+    (slide,) = build.read_slides(notebook_of(cell("## T"), stays, left_out))
+    assert [re.sub("<[^>]*>", "", block.html).strip() for block in slide.blocks] == ["more"]
 
 
 @pytest.mark.parametrize(
@@ -119,14 +130,27 @@ def test_only_the_chosen_lines_of_the_output():
     ("cells", "says"),
     [
         ([cell("no heading")], "a slide needs a title"),
+        ([cell("")], "a slide needs a title"),
         ([cell("## T", "fragment")], "the first cell of a deck"),
         ([cell("## T", "subslide")], "the slide type 'subslide'"),
-        ([cell("## T", colour="red")], r"unknown \['colour'\]"),
+        ([cell("## T"), cell("said", "notes")], "cell 'cell-1': the slide type 'notes'"),
+        ([cell("## T", colour="red")], r"not \['colour'\]"),
         ([cell("## T", show="all")], "'show' is none of"),
         ([cell("## T", layout="left")], "'layout' is none of"),
-        ([cell("## T", text="one line")], "lists of lines"),
-        ([cell("## T"), cell("more", "-", title="U")], "'title', 'layout' and 'lecture' belong to"),
+        ([cell("## T", text="one line")], "'text' must be of type list"),
+        ([cell("## T", notes=[1])], "'notes' is a list of lines"),
+        ([cell("## T", steps="false")], "'steps' must be of type bool"),
+        ([cell("## T"), cell("more", "", title="U")], "'title' belongs to a cell of the type 'slide'"),
         ([cell("## T", "skip")], "no cell is a slide"),
+        *(
+            ([cell("a\nb", outputs=[], title="T", show="code", code_lines=lines)], "of 2 lines")
+            for lines in ([2, 3], [0, 1], [2, 1], [1], ["1", "2"])
+        ),
+        ([cell("1", outputs=[printed("a")], title="T", output_lines=[1, 2])], "of 1 lines"),
+        (
+            [cell("1/0", outputs=[nbformat.v4.new_output("error", ename="E")], title="T")],
+            "neither text nor a PNG",
+        ),
     ],
 )
 def test_what_is_not_understood_is_refused(cells, says):
@@ -144,10 +168,61 @@ def test_a_wrong_notebook_is_named(tmp_path):
 
 
 def test_without_npm_it_says_what_to_install(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "slides" / "package.json", tmp_path)
     monkeypatch.setattr(build, "HERE", tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SystemExit, match=re.escape("https://nodejs.org")):
         build.fetch_packages()
+
+
+def test_packages_of_another_version_are_fetched_again(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "slides" / "package.json", tmp_path)
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    asked = []
+
+    def npm(command, **options):
+        asked.append(command[:2])
+        for name, version in build._wanted().items():
+            folder = tmp_path / "node_modules" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "package.json").write_text(json.dumps({"version": version}))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", npm)
+    build.fetch_packages()
+    build.fetch_packages()
+    assert asked == [["/bin/npm", "install"]]
+    (tmp_path / "node_modules" / "mathjax" / "package.json").write_text('{"version": "1.0.0"}')
+    build.fetch_packages()
+    assert len(asked) == 2
+
+
+def test_the_command_writes_all_decks_and_says_whether_they_are_right(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def browser(what, decks, *arguments):
+        asked.append((what, [deck.name for deck in decks]))
+        return int(what == "check")
+
+    monkeypatch.setattr(build, "fetch_packages", lambda: None)
+    monkeypatch.setattr(build, "render", lambda slides, name: f"{len(slides)} slides")
+    monkeypatch.setattr(build, "in_browser", browser)
+    assert build.main(["--out", str(tmp_path)]) == 0
+    names = [*(f"{path.stem}.html" for path in PATHS), "lecture.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    one = [str(PATHS[3]), "--out", str(tmp_path / "one")]
+    assert build.main([*one, "--pdf"]) == 0 and build.main([*one, "--pdf", "--check"]) == 1
+    assert asked == [(what, [f"{PATHS[3].stem}.html"]) for what in ("pdf", "pdf", "check")]
+    assert "1 decks in" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="same name"):
+        build.main([one[0], *one])
+
+
+def test_without_a_browser_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit, match="Chrome or Chromium"):
+        build.in_browser("pdf", [])
 
 
 # --- in a browser ------------------------------------------------------------------------
@@ -161,12 +236,12 @@ def browser():
         pytest.skip(f"slides are seen by a browser; missing: {', '.join(missing) or 'Chrome or Chromium'}")
     try:
         build.fetch_packages()
-    except subprocess.CalledProcessError:
-        pytest.skip("npm could not fetch reveal.js, MathJax and playwright-core")
+    except SystemExit as error:
+        pytest.skip(str(error))
 
     def run(what, decks, *arguments):
         command = ["node", build.HERE / "browser.mjs", what, build.find_browser(), *arguments, *decks]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -197,10 +272,15 @@ def test_every_slide_fits_and_needs_no_network(looked_at, path):
             "asks the network for https://example.org/a.png",
         ),
         (cell("## T\n$\\frac{1}$"), "slide 2: a formula is wrong"),
+        (cell("## T\n$\\unknown$"), "slide 2: a formula is wrong"),
+        (cell('## T\n<img src="data:image/png;base64,AAAA">'), "slide 2: a picture is broken"),
+        (cell("print()", outputs=[printed("\n")], title="T"), "slide 2: an empty block"),
+        (cell("## T"), "slide 2: nothing on it"),
+        (cell("text", title="long " * 60), "slide 2: a long title"),
         (cell("## T\n<div style='width: 2000px; position: absolute'>wide</div>"), "reaches out of the slide"),
         (cell("## T\n<script>throw Error('planted')</script>"), "error: planted"),
     ],
-    ids=["much text", "a long line", "small pictures", "network", "formula", "wide", "script"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_browser_notices(browser, tmp_path, planted, says):
     slides = build.read_slides(notebook_of(cell("## Fine\ntext"), planted))
@@ -217,3 +297,32 @@ def test_pdf_has_a_page_for_each_slide(browser, tmp_path):
     assert code == 0, found
     pages = re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())
     assert len(pages) == len(slides_of(PATHS[7]))
+
+
+def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(browser, tmp_path):
+    slides = build.read_slides(
+        notebook_of(
+            cell("## First\n" + "word " * 150),
+            cell(
+                *("print(1 < 2)", "slide", [printed("1 < 2 & <b>true</b>")]),
+                **{
+                    "title": "Is 1 < 2?",
+                    "text": ["left"],
+                    "layout": "side",
+                    "show": "reveal",
+                    "notes": ["Say yes."],
+                },
+            ),
+        )
+    )
+    deck = build.write(slides, "deck", tmp_path)
+    script = Path(__file__).with_name("step_through.mjs")
+    command = ["node", script, build.HERE / "node_modules", build.find_browser(), deck.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["title"], found["notes"]) == ("Is 1 < 2?", "Say yes.")
+    assert (found["before"], found["after"]) == ([], ["1 < 2 & <b>true</b>"])
+    text, code = found["columns"]
+    assert text < 100 and code > 400  # side by side
+    assert found["pages"] == [[1280, 720, 48, False]] * 2
