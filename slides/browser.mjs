@@ -1,7 +1,8 @@
 // Look at decks in Chrome or Chromium, without a window.
-//   node browser.mjs check BROWSER PICTURES DECK...   each slide fits? no error, no request to the network; exit code 1 if not
+//   node browser.mjs check BROWSER PICTURES DECK...   does each slide fit? no error, no request to the network?
 //   node browser.mjs pdf BROWSER DECK...              DECK.pdf beside each deck
 // BROWSER is the path of a browser, or "" for an installed Chrome; PICTURES a folder, or "" for none.
+// The exit code is 1 where something is wrong.
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
@@ -9,9 +10,10 @@ import { chromium } from "playwright-core";
 
 const [what, executablePath, ...rest] = process.argv.slice(2);
 const pictures = what === "check" ? rest.shift() : null;
-const browser = await chromium.launch({
-  ...(executablePath ? { executablePath } : { channel: "chrome" }),
-  args: ["--no-sandbox", "--disable-gpu"],
+const where = executablePath ? { executablePath } : { channel: "chrome" };
+const browser = await chromium.launch({ ...where, args: ["--no-sandbox", "--disable-gpu"] }).catch((error) => {
+  console.error(`Chrome or Chromium is needed: ${error.message.split("\n")[0]}`);
+  process.exit(1);
 });
 let problems = 0;
 for (const deck of rest) {

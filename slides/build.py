@@ -252,16 +252,16 @@ def write(slides, name, folder):
 
 
 def find_browser():
-    """-> path of Chrome or Chromium, None where there is none on the search path."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
+    """-> path of Chrome or Chromium, "" where none is on the search path (an installed Chrome is tried then)."""
+    return next(filter(None, map(shutil.which, BROWSERS)), "")
 
 
 def in_browser(what, decks, *arguments):
-    """Run browser.mjs -> its exit code. Raises SystemExit where there is no browser, or no Node.js."""
-    node, browser = shutil.which("node"), find_browser()
-    if not node or not browser:
+    """Run browser.mjs -> its exit code. Raises SystemExit where there is no Node.js."""
+    node = shutil.which("node")
+    if not node:
         raise SystemExit("to look at decks or print them, install https://nodejs.org, and Chrome or Chromium")
-    return subprocess.run([node, HERE / "browser.mjs", what, browser, *arguments, *decks]).returncode
+    return subprocess.run([node, HERE / "browser.mjs", what, find_browser(), *arguments, *decks]).returncode
 
 
 def main(arguments=None):
