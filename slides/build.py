@@ -252,7 +252,7 @@ def write(slides, name, folder):
 
 
 def find_browser():
-    """-> path of Chrome or Chromium, "" where none is on the search path (an installed Chrome is tried then)."""
+    """-> path of Chrome or Chromium, or "" to try an installed Chrome, where none is on the search path."""
     return next(filter(None, map(shutil.which, BROWSERS)), "")
 
 
