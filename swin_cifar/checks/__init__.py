@@ -11,13 +11,13 @@ from swin_cifar.checks.attention import attend_in_chunks, one_head, stable_softm
 from swin_cifar.checks.bias import favourite_offset, index_of_rectangle, resize_table
 from swin_cifar.checks.bugs import (
     additive_mask,
-    assert_mask,
     bias_per_head,
     drop_branch,
     pad_to_windows,
     received_attention,
     shifts_of,
 )
+from swin_cifar.checks.masks import assert_mask
 from swin_cifar.checks.merging import mean_merge, ungather
 from swin_cifar.checks.model import add_branch, drop_rates, our_name
 from swin_cifar.checks.patches import absorb_normalization, pad_centred, patches_at_once
