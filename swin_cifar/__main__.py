@@ -74,7 +74,7 @@ def train(args):
     if args.resume:
         path = Path(args.resume)
     else:
-        if data_name != training.name:
+        if data_name == "auto" and training.name != "cifar10":
             print(
                 f"!!! NOT CIFAR-10: it is not in {args.data_root} and cannot be downloaded. "
                 f"Training on {training.name}, the built-in drawn pictures."

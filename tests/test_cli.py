@@ -129,6 +129,14 @@ def test_a_second_run_takes_another_name_and_leaves_the_first(capsys):
     assert len(warning) == 2 and "shapes10" in warning[0]  # one line for each run
 
 
+def test_where_cifar10_is_nothing_else_is_said(pictures, capsys, monkeypatch):
+    named = tuple(replace(part, name="cifar10") for part in pictures)
+    monkeypatch.setattr("swin_cifar.__main__.load_data", lambda name, root: named)
+    assert train(*SHORT) == 0
+    printed = capsys.readouterr().out
+    assert "NOT CIFAR-10" not in printed and "224 cifar10 pictures" in printed
+
+
 def test_cifar10_that_cannot_be_had_is_one_line(capsys, monkeypatch):
     def download(root):
         raise OSError("no network")
