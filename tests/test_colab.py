@@ -40,10 +40,14 @@ def test_two_cells_below_the_title_and_nothing_else(folder):
         assert [(c.id, c.source) for c in (title, *rest)] == [(c.id, c.source) for c in before.cells]
         counts = [cell.execution_count for cell in after.cells if cell.cell_type == "code"]
         assert counts == list(range(1, len(counts) + 1))
-        for cell in (cell for cell in after.cells if cell.cell_type == "code"):
-            assert {o.get("execution_count", cell.execution_count) for o in cell.outputs} <= {
-                cell.execution_count
-            }
+
+
+def test_numbers_of_results_follow_their_cells():
+    result = nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)
+    cells = [nbformat.v4.new_markdown_cell("# T"), nbformat.v4.new_code_cell("1 + 1", outputs=[result])]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    colab.publish(notebook, "a.ipynb", ADDRESS)
+    assert notebook.cells[-1].execution_count == notebook.cells[-1].outputs[0].execution_count == 2
 
 
 def test_another_address_replaces_the_first(folder):

@@ -306,7 +306,7 @@ def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(browser, tmp_
             cell(
                 *("print(1 < 2)", "slide", [printed("1 < 2 & <b>true</b>")]),
                 **{
-                    "title": "Is 1 < 2?",
+                    "title": "Is a<b>c?",
                     "text": ["left"],
                     "layout": "side",
                     "show": "reveal",
@@ -321,7 +321,7 @@ def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(browser, tmp_
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["title"], found["notes"]) == ("Is 1 < 2?", "Say yes.")
+    assert (found["title"], found["notes"]) == ("Is a<b>c?", "Say yes.")
     assert (found["before"], found["after"]) == ([], ["1 < 2 & <b>true</b>"])
     text, code = found["columns"]
     assert text < 100 and code > 400  # side by side
