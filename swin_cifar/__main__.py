@@ -12,7 +12,14 @@ from pathlib import Path
 import torch
 
 from swin_cifar import bench, distributed
-from swin_cifar.checkpoint import describe_device, first_line, free_path, load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import (
+    claim_path,
+    describe_device,
+    first_line,
+    load_checkpoint,
+    release_path,
+    save_checkpoint,
+)
 from swin_cifar.config import MODELS, TrainConfig, model_config, train_config
 from swin_cifar.data import load_data
 from swin_cifar.model import SwinTransformer
@@ -71,6 +78,10 @@ def train(args):
         held_out = VALIDATION_SIZE if held_out is None else held_out
     with distributed.one_after_the_other():
         training, test = load_data(data_name, args.data_root)
+    if len(names := set(distributed.gather(training.name))) > 1:
+        raise RuntimeError(
+            f"the processes found different data, {' and '.join(sorted(names))}: choose with --data"
+        )
     if args.resume:
         path = Path(args.resume)
     else:
@@ -82,8 +93,8 @@ def train(args):
         torch.manual_seed(config.seed)
         shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
         model = SwinTransformer(model_config(preset, **shape))
-        path = Path(args.out) if args.out else free_path(RUNS / f"{preset}_{training.name}.pt")
-        if path.exists():
+        path = Path(args.out or RUNS / f"{preset}_{training.name}.pt")
+        if args.out and path.exists():
             raise UsageError(f"{path} exists already: choose another --out")
     validation = None
     if held_out:
@@ -91,6 +102,9 @@ def train(args):
     if len(training) < config.batch_size:
         raise UsageError(f"{len(training):,} pictures do not fill one batch of {config.batch_size:,}")
     model.to(args.device)
+    claims = not args.out and not args.resume and distributed.rank() == 0
+    if claims:
+        path = claim_path(path)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.epochs} epochs of "
         f"{len(training):,} {training.name} pictures, {held_out:,} held out to validate, "
@@ -103,6 +117,9 @@ def train(args):
         if path.exists():
             print(f"stopped; to go on from what is saved: python -m swin_cifar train --resume {path}")
         raise
+    finally:
+        if claims:
+            release_path(path)
     if distributed.rank() > 0:
         return
     metrics = evaluate(model, test)

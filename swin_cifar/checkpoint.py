@@ -1,10 +1,12 @@
 """What a training leaves behind: its history as JSON, its weights as a checkpoint."""
 
 import hashlib
+import itertools
 import json
 import os
 import pickle
 import platform
+import tempfile
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -95,11 +97,28 @@ def save_checkpoint(path, model, data, history=None, training=None):
         history.save(path.with_suffix(".json"))
 
 
-def free_path(path):
-    """`path`, or with -2, -3, ... in its name, so that no earlier run is overwritten."""
+def claim_path(path):
+    """`path`, or with -2, -3, ... in its name: taken by no earlier run, nor by one that starts now.
+
+    The name stays claimed until a checkpoint is there or `release_path` gives it back. Raises
+    CheckpointError where nothing can be written.
+    """
     path = Path(path)
-    names = [path, *(path.with_stem(f"{path.stem}-{i}") for i in range(2, 10_000))]
-    return next(p for p in names if not p.exists())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        numbered = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2))
+        for candidate in itertools.chain([path], numbered):
+            if not candidate.exists() and _create(_partial(candidate)):
+                if not candidate.exists():
+                    return candidate
+                release_path(candidate)  # the other run saved between the two looks
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error}") from error
+
+
+def release_path(path):
+    """Give back a name that `claim_path` took, if nothing was saved there."""
+    _partial(path).unlink(missing_ok=True)
 
 
 def check_saveable(model):
@@ -117,11 +136,9 @@ def check_writable(path):
     """Raise, before hours of training, what `save_checkpoint` would raise after them."""
     path = Path(path)
     _check_name(path)
-    probe = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error
 
@@ -195,7 +212,7 @@ def _check_name(path):
 def _write_atomically(path, content):
     """Bytes, or an object for torch.save, into a new file that then takes the old one's name."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
@@ -211,6 +228,19 @@ def _write_atomically(path, content):
             partial.unlink()
         kept = "; the older file there is untouched" if path.exists() else ""
         raise CheckpointError(f"could not write {path}: {first_line(error)}{kept}") from error
+
+
+def _create(path):
+    """Whether the file was made now: of several processes at once, one alone succeeds."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _partial(path):
+    return Path(path).with_name(f".{Path(path).name}.partial")
 
 
 def first_line(error):

@@ -58,6 +58,15 @@ def add_up(tensor):
     return tensor
 
 
+def gather(value):
+    """-> everybody's value, which may be any object, for everybody."""
+    if not dist.is_initialized():
+        return [value]
+    values = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def anybody(flag, device):
     """Whether the flag is set in any process: they must agree where to stop."""
     if not dist.is_initialized():

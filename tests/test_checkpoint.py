@@ -7,13 +7,22 @@ import pickle
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
-from swin_cifar.checkpoint import CheckpointError, History, load_checkpoint, save_checkpoint, sha256
+from swin_cifar.checkpoint import (
+    CheckpointError,
+    History,
+    claim_path,
+    load_checkpoint,
+    release_path,
+    save_checkpoint,
+    sha256,
+)
 from swin_cifar.config import SwinConfig
 from swin_cifar.data import load_shapes10
 from swin_cifar.model import SwinTransformer
@@ -50,6 +59,30 @@ def path(tmp_path):
     """A good checkpoint of `model_of(0)`."""
     save_checkpoint(tmp_path / "model.pt", model_of(0), DATASET, HISTORY)
     return tmp_path / "model.pt"
+
+
+def test_claimed_names_differ_until_they_are_given_back(tmp_path):
+    path = tmp_path / "new" / "run.pt"
+    first, second = claim_path(path), claim_path(path)
+    assert (first, second) == (path, path.with_stem("run-2"))
+    save_checkpoint(second, model_of(0), DATASET)  # and the first stopped before it saved
+    release_path(first)
+    assert claim_path(path) == path
+    release_path(path)
+    save_checkpoint(path, model_of(0), DATASET)
+    assert claim_path(path) == path.with_stem("run-3")
+
+
+def test_of_many_at_once_each_gets_a_name_of_its_own(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        names = list(pool.map(claim_path, [tmp_path / "run.pt"] * 64))
+    assert len(set(names)) == 64
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot write .*run.pt: "):
+        claim_path(tmp_path / "file" / "run.pt")
 
 
 def change(path, **changes):

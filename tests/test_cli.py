@@ -117,6 +117,23 @@ def test_train_writes_checkpoint_history_and_curves(finished_run):
     assert "NOT CIFAR-10" not in printed  # it was asked for
 
 
+def test_a_run_that_starts_beside_another_takes_another_name(monkeypatch):
+    def fit_beside_a_second_run(*args, **kwargs):
+        monkeypatch.setattr("swin_cifar.__main__.fit", training.fit)
+        assert train(*SHORT) == 0  # from start to end, before the first has saved anything
+        return training.fit(*args, **kwargs)
+
+    monkeypatch.setattr("swin_cifar.__main__.fit", fit_beside_a_second_run)
+    assert train(*SHORT) == 0
+    assert {path.name for path in files() if path.suffix == ".pt"} == {RUN.name, "nano_shapes10-2.pt"}
+
+
+def test_a_run_that_fails_gives_its_name_back(capsys):
+    assert train(*SHORT, "--set", "learning_rate=1e30") == 1
+    assert "the loss became" in the_error(capsys)
+    assert not files()
+
+
 def test_a_second_run_takes_another_name_and_leaves_the_first(capsys):
     assert train(*SHORT) == 0
     first = files()
@@ -125,6 +142,7 @@ def test_a_second_run_takes_another_name_and_leaves_the_first(capsys):
     second = RUN.with_stem("nano_shapes10-2")
     assert set(files()) - set(first) == {second, second.with_suffix(".json"), second.with_suffix(".png")}
     assert first.items() <= files().items()
+    assert not list(RUN.parent.glob(".*"))  # no claim is left
     warning = [line for line in capsys.readouterr().out.splitlines() if "NOT CIFAR-10" in line]
     assert len(warning) == 2 and "shapes10" in warning[0]  # one line for each run
 

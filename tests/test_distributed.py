@@ -11,6 +11,7 @@ import torch
 import torch.multiprocessing
 
 from swin_cifar import distributed
+from swin_cifar.__main__ import main
 from swin_cifar.checkpoint import History, load_checkpoint
 from swin_cifar.config import model_config, train_config
 from swin_cifar.data import load_shapes10
@@ -44,6 +45,7 @@ def train_as_one_of_two(rank, port, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     with distributed.joined("cpu"):
+        assert distributed.gather(f"from {rank}") == ["from 0", "from 1"]
         torch.save(train_tiny()[1], folder / f"{rank}.pt")
 
 
@@ -68,15 +70,23 @@ def test_two_processes_get_the_weights_of_one(tmp_path, free_port):
 def test_torchrun_trains_and_one_process_writes(tmp_path):
     train = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "swin_cifar", "train"]
     options = ["--data", "shapes10", "--device", "cpu", "--epochs", "1", "--validation-size", "49500"]
-    run = subprocess.run([*train, *options, "--out", "a.pt"], cwd=tmp_path, capture_output=True, text=True,
+    run = subprocess.run([*train, *options], cwd=tmp_path, capture_output=True, text=True,
                          env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("test accuracy on shapes10") == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.json", "a.png"}
-    history = History.load(tmp_path / "a.json")
+    runs = tmp_path / "checkpoints" / "runs"
+    names = {f"nano_shapes10.{kind}" for kind in ("pt", "json", "png")}
+    assert {path.name for path in runs.iterdir()} == names
+    history = History.load(runs / "nano_shapes10.json")
     assert history.device == "2 x CPU, 1 thread"
-    assert load_checkpoint(tmp_path / "a.pt").history == history
+    assert load_checkpoint(runs / "nano_shapes10.pt").history == history
     assert 0.05 < history.epochs[0]["train_accuracy"] < 0.2  # of all pictures, counted once
+
+
+def test_processes_that_found_different_data_do_not_train(monkeypatch, capsys):
+    monkeypatch.setattr(distributed, "gather", lambda name: [name, "cifar10"])
+    assert main(["train", "--data", "shapes10"]) == 1
+    assert "found different data, cifar10 and shapes10: choose with --data" in capsys.readouterr().err
 
 
 def test_batches_that_cannot_be_shared_equally_are_refused(monkeypatch):
