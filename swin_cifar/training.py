@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -171,11 +171,11 @@ def fit(model, train, validation=None, config=None, checkpoint=None, resume=Fals
     if resume:
         saved = load_checkpoint(checkpoint)
         _check_continues(history, saved.history, checkpoint)
-        history = saved.history
         ema_model.load_state_dict(saved.model.state_dict())
         if saved.training is None:  # that run has ended
             model.load_state_dict(ema_model.state_dict())
-            return history
+            return saved.history
+        history = _continued(saved.history, history)
         model.load_state_dict(saved.training["weights"])
         optimizer.load_state_dict(saved.training["optimizer"])
         step, sums = saved.training["step"], saved.training["sums"]
@@ -365,6 +365,16 @@ def _check_continues(new, saved, path):
                 keys = [k for k in ours if ours[k] != theirs.get(k)]
                 ours, theirs = ({k: d.get(k) for k in keys} for d in (ours, theirs))
             raise CheckpointError(f"{path} is of another run: {name} there {theirs}, here {ours}")
+
+
+def _continued(saved, new):
+    """The history of a saved run that goes on, perhaps on another device or with another torch."""
+
+    def then(before, now):
+        return before if before == now or before.endswith(f", then {now}") else f"{before}, then {now}"
+
+    found = {name: then(saved.versions.get(name, now), now) for name, now in new.versions.items()}
+    return replace(saved, device=then(saved.device, new.device), versions=found)
 
 
 def _as_json(value):

@@ -9,7 +9,7 @@ import torch
 
 import swin_cifar.training as training
 from swin_cifar import TrainConfig, create_model, evaluate, fit, learning_rate, load_checkpoint, load_shapes10
-from swin_cifar.checkpoint import CheckpointError
+from swin_cifar.checkpoint import CheckpointError, History, describe_device, versions
 from swin_cifar.ladder import flat_model
 from swin_cifar.training import TrainingDiverged, _compiled, make_optimizer, predict_logits, training_batch
 
@@ -167,6 +167,34 @@ def test_a_finished_run_resumes_to_itself(data, tmp_path):
     history = fit(other, *data, RECIPE, checkpoint=path, resume=True, progress=False)
     assert same(model, other)
     assert len(history.epochs) == 3
+
+
+def stopped_run(data, path, config):
+    """A run that is saved after its second step."""
+    with pytest.MonkeyPatch.context() as patch:
+        step, done = training.training_step, []
+
+        def press_ctrl_c(*args):
+            done.append(1)
+            if len(done) == 2:
+                training.signal.raise_signal(training.signal.SIGINT)
+            return step(*args)
+
+        patch.setattr(training, "training_step", press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tiny(), *data, config, checkpoint=path, progress=False)
+
+
+def test_a_run_continued_elsewhere_names_both_places(data, tmp_path, monkeypatch):
+    path, config = tmp_path / "run.pt", replace(RECIPE, epochs=1)
+    stopped_run(data, path, config)
+    monkeypatch.setattr(training, "describe_device", lambda device: "another machine")
+    monkeypatch.setattr(training, "versions", lambda: versions() | {"torch": "9.9"})
+    history = fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False)
+    assert history.device == f"{describe_device(torch.device('cpu'))}, then another machine"
+    assert history.versions == versions() | {"torch": f"{versions()['torch']}, then 9.9"}
+    assert History.load(path.with_suffix(".json")) == history
+    assert fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False) == history  # it has ended
 
 
 def test_resuming_another_run_is_refused(data, tmp_path):
