@@ -16,9 +16,21 @@ RECIPE = train_config("base")
 pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast says so
 
 
+def pretends():
+    """Whether this torch can index a CUDA tensor without numbers: 2.6 asks for a driver even then."""
+    try:
+        with FakeTensorMode():
+            torch.zeros(2, device="cuda")[:, None]
+    except RuntimeError:
+        return False
+    return True
+
+
 @pytest.fixture
 def on_a_gpu():
     """-> two models `base` and 600 pictures that believe to be on a GPU."""
+    if not pretends():
+        pytest.skip("this torch cannot pretend to have a GPU")
     models = create_model("base"), create_model("base")
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
