@@ -128,6 +128,13 @@ def test_a_run_that_starts_beside_another_takes_another_name(monkeypatch):
     assert {path.name for path in files() if path.suffix == ".pt"} == {RUN.name, "nano_shapes10-2.pt"}
 
 
+def test_only_the_first_of_several_processes_takes_a_name(monkeypatch):
+    monkeypatch.setattr("swin_cifar.__main__.claim_path", lambda path: pytest.fail("a name for nothing"))
+    monkeypatch.setattr("swin_cifar.distributed.rank", lambda: 1)
+    assert train(*SHORT) == 0
+    assert not files()
+
+
 def test_a_run_that_fails_gives_its_name_back(capsys):
     assert train(*SHORT, "--set", "learning_rate=1e30") == 1
     assert "the loss became" in the_error(capsys)
