@@ -1,6 +1,7 @@
 """What runs on a GPU, with tensors that have a shape and a device but no numbers: no GPU is needed.
 
-An operation between a CUDA tensor and a forgotten CPU tensor fails here as it does there.
+An operation between a CUDA tensor and a forgotten CPU tensor fails here as it does there. Left to a
+real GPU: the backward pass, bf16, the compiler.
 """
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_batch_is_made_on_the_gpu(on_a_gpu):
         assert tensor.is_cuda and tensor.shape == shape
 
 
-def test_the_model_trains_and_answers_on_the_gpu_with_the_fused_attention(on_a_gpu, monkeypatch):
+def test_the_model_answers_on_the_gpu_with_the_fused_attention(on_a_gpu, monkeypatch):
     model, ema_model, data = on_a_gpu
     monkeypatch.setattr(WindowAttention, "explicit_attention", lambda *args: pytest.fail("not fused"))
     images, _ = a_batch(data)

@@ -135,10 +135,8 @@ def test_same_seed_same_weights_other_seed_others(data):
     assert not same(models[0], models[2])
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 14])  # steps; an epoch has 5
-def test_resumed_weights_equal_uninterrupted_ones_bit_for_bit(data, stop_after, tmp_path, monkeypatch):
-    path, whole, model = tmp_path / "run.pt", tiny(), tiny()
-    expected = fit(whole, *data, RECIPE, progress=False)
+def stop_a_run(data, path, config, stop_after):
+    """Press Ctrl-C in that step of a run that saves to `path`."""
     step, done = training.training_step, []
 
     def press_ctrl_c(*args):
@@ -147,11 +145,18 @@ def test_resumed_weights_equal_uninterrupted_ones_bit_for_bit(data, stop_after, 
             training.signal.raise_signal(training.signal.SIGINT)
         return step(*args)
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "training_step", press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
-            fit(model, *data, RECIPE, checkpoint=path, progress=False)
+            fit(tiny(), *data, config, checkpoint=path, progress=False)
     assert len(done) == stop_after  # the step was finished, and none begun after it
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 14])  # steps; an epoch has 5
+def test_resumed_weights_equal_uninterrupted_ones_bit_for_bit(data, stop_after, tmp_path):
+    path, whole = tmp_path / "run.pt", tiny()
+    expected = fit(whole, *data, RECIPE, progress=False)
+    stop_a_run(data, path, RECIPE, stop_after)
     other = tiny(seed=9)
     history = fit(other, *data, RECIPE, checkpoint=path, resume=True, progress=False)
     assert same(other, whole)
@@ -169,32 +174,17 @@ def test_a_finished_run_resumes_to_itself(data, tmp_path):
     assert len(history.epochs) == 3
 
 
-def stopped_run(data, path, config):
-    """A run that is saved after its second step."""
-    with pytest.MonkeyPatch.context() as patch:
-        step, done = training.training_step, []
-
-        def press_ctrl_c(*args):
-            done.append(1)
-            if len(done) == 2:
-                training.signal.raise_signal(training.signal.SIGINT)
-            return step(*args)
-
-        patch.setattr(training, "training_step", press_ctrl_c)
-        with pytest.raises(KeyboardInterrupt):
-            fit(tiny(), *data, config, checkpoint=path, progress=False)
-
-
 def test_a_run_continued_elsewhere_names_both_places(data, tmp_path, monkeypatch):
     path, config = tmp_path / "run.pt", replace(RECIPE, epochs=1)
-    stopped_run(data, path, config)
+    stop_a_run(data, path, config, stop_after=2)
     monkeypatch.setattr(training, "describe_device", lambda device: "another machine")
     monkeypatch.setattr(training, "versions", lambda: versions() | {"torch": "9.9"})
     history = fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False)
     assert history.device == f"{describe_device(torch.device('cpu'))}, then another machine"
     assert history.versions == versions() | {"torch": f"{versions()['torch']}, then 9.9"}
     assert History.load(path.with_suffix(".json")) == history
-    assert fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False) == history  # it has ended
+    monkeypatch.setattr(training, "describe_device", lambda device: "a third machine")  # which has nothing to do
+    assert fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False) == history
 
 
 def test_resuming_another_run_is_refused(data, tmp_path):
