@@ -183,7 +183,7 @@ def test_a_run_continued_elsewhere_names_both_places(data, tmp_path, monkeypatch
     assert history.device == f"{describe_device(torch.device('cpu'))}, then another machine"
     assert history.versions == versions() | {"torch": f"{versions()['torch']}, then 9.9"}
     assert History.load(path.with_suffix(".json")) == history
-    monkeypatch.setattr(training, "describe_device", lambda device: "a third machine")  # which has nothing to do
+    monkeypatch.setattr(training, "describe_device", lambda device: "a third machine")  # it has ended
     assert fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False) == history
 
 
