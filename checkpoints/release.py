@@ -1,6 +1,6 @@
 """Publish a trained model, and write every table of results from the histories.
 
-    python checkpoints/release.py checkpoints/runs/base_cifar10.pt   # publish as checkpoints/base_cifar10.pt
+    python checkpoints/release.py checkpoints/runs/mini_cifar10.pt   # publish as checkpoints/mini_cifar10.pt
     python checkpoints/release.py                                    # only write the tables again
 
 Published: the weights in half precision, the history as JSON, the curves, the SHA-256. The
@@ -13,18 +13,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from swin_cifar import (
-    SwinConfig,
-    SwinTransformer,
-    evaluate,
-    load_checkpoint,
-    load_data,
-    save_checkpoint,
-    train_config,
-)
-from swin_cifar.checkpoint import SUMS, History, sha256
-from swin_cifar.plotting import plot_history
-from swin_cifar.studies import REFERENCE, differences, load_study, mean_and_deviation
+from study import STUDIES, study_folder
+from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
+from swin_cifar.checkpoint import SUMS, sha256
+from swin_cifar.curves import plot_history
+from swin_cifar.history import REFERENCE, History, differences, load_study, mean_and_deviation
 
 FOLDER = Path(__file__).parent
 TOLERANCE = 0.001  # that half precision may cost, as a share of the test pictures
@@ -40,8 +33,8 @@ def publish(run, data_root="data"):
     rounded.load_state_dict({name: tensor.float() for name, tensor in half.state_dict().items()})
     _, test = load_data(history.dataset, data_root)
     accuracy = evaluate(rounded, test).accuracy
-    if abs(accuracy - history.results["test"]["accuracy"]) > TOLERANCE:
-        raise ValueError(f"in half precision {run} has {accuracy:.2%}, not {history.results['test']}")
+    if abs(accuracy - history.accuracy("test")) > TOLERANCE:
+        raise ValueError(f"in half precision {run} has {accuracy:.2%}, not {history.accuracy('test'):.2%}")
     save_checkpoint(path, half, checkpoint.dataset, history)
     plot_history(history).savefig(path.with_suffix(".png"), dpi=100)
     shipped = sorted(FOLDER.glob("*.pt"))
@@ -58,14 +51,14 @@ def results_table():
     rows += [_row(f"`{path.stem}`", [History.load(path)]) for path in published]
     for folder in sorted(FOLDER.glob("studies/preset_*")):
         preset = folder.name.removeprefix("preset_")
-        runs = load_study("preset", preset, FOLDER / "studies")[REFERENCE]
+        runs = load_study(folder)[REFERENCE]
         rows.append(_row(f"preset `{preset}` as it is", runs))
     return _table(rows)
 
 
 def _row(name, histories):
     first = histories[0]
-    seconds = mean_and_deviation([h.results["seconds"] for h in histories])[0]
+    seconds = mean_and_deviation([h.results.seconds for h in histories])[0]
     validation, test = _accuracies(histories)
     run = [_parameters(first), len(first.epochs), _duration(seconds), first.device, len(histories)]
     return [name, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
@@ -73,7 +66,7 @@ def _row(name, histories):
 
 def study_table(study, preset="nano"):
     """What each change is worth: gain in accuracy over the preset's recipe, in percentage points."""
-    runs = load_study(study, preset, FOLDER / "studies")
+    runs = load_study(study_folder(study, preset))
     rows = [["change", "seeds", "validation", "test"]]
     gains = {part: differences(runs, part) for part in ("validation", "test")}
     worth = {variant: mean_and_deviation(values)[0] for variant, values in gains["validation"].items()}
@@ -86,9 +79,10 @@ def study_table(study, preset="nano"):
 def ladder_table(preset="nano"):
     """From a plain Transformer to Swin: one row per model of the study "ladder"."""
     rows = [["model", "parameters", "million operations a picture", "seeds", "validation", "test"]]
-    for name, histories in load_study("ladder", preset, FOLDER / "studies").items():
-        facts = histories[0].results
-        about = [f"{facts['parameters']:,}", f"{facts['flops_per_image'] / 1e6:.1f}", str(len(histories))]
+    runs = load_study(study_folder("ladder", preset))
+    for name in STUDIES["ladder"]:
+        histories, facts = runs[name], runs[name][0].results
+        about = [f"{facts.parameters:,}", f"{facts.flops_per_image / 1e6:.1f}", str(len(histories))]
         rows.append([name, *about, *map(_percent, _accuracies(histories))])
     return _table(rows)
 
@@ -96,20 +90,20 @@ def ladder_table(preset="nano"):
 def card(path):
     """The model card of a published checkpoint."""
     history = History.load(path.with_suffix(".json"))
-    config = SwinConfig(**history.model)
+    config = history.model
     preset, patch = path.stem.split("_")[0], config.patch_size
     depths = " and ".join(map(str, config.depths))
-    speed = len(history.epochs) * history.train_size / history.results["seconds"]
+    speed = len(history.epochs) * history.train_size / history.results.seconds
     facts = {
         "model": f"preset `{preset}`: {_parameters(history)} parameters, patches of {patch} x {patch} "
         f"pixels, {len(config.depths)} stages of {depths} blocks",
         "data": f"{history.dataset}: {history.train_size:,} pictures to train, "
         f"{history.validation_size:,} held out to validate",
         "made by": f"`{command(preset, history.recipe)}`",
-        "on": f"{history.device}: {_duration(history.results['seconds'])}, {speed:,.0f} pictures a second; "
+        "on": f"{history.device}: {_duration(history.results.seconds)}, {speed:,.0f} pictures a second; "
         f"torch {history.versions['torch']}",
-        "accuracy": f"validation {history.epochs[-1]['validation_accuracy']:.2%}, "
-        f"test **{history.results['test']['accuracy']:.2%}** (measured once, at the end)",
+        "accuracy": f"validation {history.accuracy('validation'):.2%}, "
+        f"test **{history.accuracy('test'):.2%}** (measured once, at the end)",
         "files": f"`{path.name}` (weights in 16 bits, {path.stat().st_size / 1e6:.1f} MB), `.json` (history, "
         "epoch by epoch), `.png` (curves)",
     }
@@ -120,19 +114,18 @@ def card(path):
 def command(preset, recipe):
     """The command line that trains `preset` with `recipe`."""
     usual = asdict(train_config(preset))
-    changes = {field: value for field, value in recipe.items() if value != usual[field]}
+    changes = {field: value for field, value in asdict(recipe).items() if value != usual[field]}
     options = "".join(f" --set {field}={json.dumps(value)}" for field, value in changes.items())
     return f"python -m swin_cifar train --preset {preset}{options}"
 
 
 def _accuracies(histories):
     """-> validation, test: in percent, one of each per history."""
-    validation = [100 * h.epochs[-1]["validation_accuracy"] for h in histories]
-    return validation, [100 * h.results["test"]["accuracy"] for h in histories]
+    return tuple([100 * h.accuracy(part) for h in histories] for part in ("validation", "test"))
 
 
 def _parameters(history):
-    model = SwinTransformer(SwinConfig(**history.model))
+    model = SwinTransformer(history.model)
     return f"{sum(p.numel() for p in model.parameters()):,}"
 
 

@@ -5,41 +5,39 @@ import json
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from swin_cifar import bench, distributed
-from swin_cifar.checkpoint import (
-    claim_path,
-    describe_device,
-    first_line,
-    load_checkpoint,
-    release_path,
-    save_checkpoint,
-)
-from swin_cifar.config import MODELS, TrainConfig, model_config, train_config
+from swin_cifar import __version__, bench, distributed
+from swin_cifar.checkpoint import load_checkpoint
+from swin_cifar.config import MODELS, TrainConfig, preset_name, train_config
+from swin_cifar.curves import plot_history
 from swin_cifar.data import load_data
-from swin_cifar.model import SwinTransformer
-from swin_cifar.plotting import plot_history
+from swin_cifar.model import create_model
 from swin_cifar.predict import predict
-from swin_cifar.training import evaluate, fit
+from swin_cifar.system import claim_path, device_name, first_line, release_path
+from swin_cifar.training import evaluate, train_and_test
 
 RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
 VALIDATION_SIZE = 5000  # pictures held out of training, for every decision on the way
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """-> exit code: 0 done, 1 it could not be done, 2 the command makes no sense."""
     args = parser().parse_args(argv)
     try:
         # A print to None prints nothing: of several processes, number 0 alone speaks.
         with (
-            distributed.joined(args.device) as args.device,
+            warnings.catch_warnings(),
+            distributed.process_group(args.device) as args.device,
             redirect_stdout(None if distributed.rank() else sys.stdout),
         ):
+            warnings.showwarning = _one_line
             return args.run(args) or 0
     except KeyboardInterrupt:
         return fail("interrupted")
@@ -53,7 +51,8 @@ class UsageError(ValueError):
     """The options contradict each other or name what does not exist."""
 
 
-def fail(message, code=1):
+def fail(message: str, code: int = 1) -> int:
+    """Print the one line of an error -> the exit code."""
     print(f"swin_cifar: error: {message}", file=sys.stderr)
     return code
 
@@ -61,58 +60,26 @@ def fail(message, code=1):
 # --- the four commands ------------------------------------------------------------------
 
 
-def train(args):
+def train(args: argparse.Namespace) -> None:
     """Load the data, fit the model, evaluate it once on the test set, save and plot."""
     for name in (args.out, args.resume):
         if name and Path(name).suffix != ".pt":
             raise UsageError(f"the name of a checkpoint ends in .pt, got {name}")
-    if args.resume:
-        saved = _run_to_continue(args)
-        preset, model = None, saved.model.train()
-        config = TrainConfig(**saved.history.recipe)
-        data_name, held_out = saved.dataset["name"], saved.history.validation_size
-    else:
-        preset = args.preset or ("base" if torch.cuda.is_available() else "nano")
-        config = _checked(train_config, preset, **_recipe_options(args))
-        data_name, held_out = args.data or "auto", args.validation_size
-        held_out = VALIDATION_SIZE if held_out is None else held_out
-    with distributed.one_after_the_other():
-        training, test = load_data(data_name, args.data_root)
-    if len(names := set(distributed.gather(training.name))) > 1:
-        raise RuntimeError(
-            f"the processes found different data, {' and '.join(sorted(names))}: choose with --data"
-        )
-    if args.resume:
-        path = Path(args.resume)
-    else:
-        if data_name == "auto" and training.name != "cifar10":
-            print(
-                f"!!! NOT CIFAR-10: it is not in {args.data_root} and cannot be downloaded. "
-                f"Training on {training.name}, the built-in drawn pictures."
-            )
-        torch.manual_seed(config.seed)
-        shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
-        model = SwinTransformer(model_config(preset, **shape))
-        path = Path(args.out or RUNS / f"{preset}_{training.name}.pt")
-        if args.out and path.exists():
-            raise UsageError(f"{path} exists already: choose another --out")
-    validation = None
-    if held_out:
-        training, validation = _checked(training.split, held_out)
-    if len(training) < config.batch_size:
-        raise UsageError(f"{len(training):,} pictures do not fill one batch of {config.batch_size:,}")
-    model.to(args.device)
+    model, recipe, (training, validation, test), path = (
+        _run_to_continue(args) if args.resume else _new_run(args)
+    )
     claims = not args.out and not args.resume and distributed.rank() == 0
     if claims:
         path = claim_path(path)
+    held_out = len(validation) if validation else 0
     print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.epochs} epochs of "
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {recipe.epochs} epochs of "
         f"{len(training):,} {training.name} pictures, {held_out:,} held out to validate, "
-        f"on {describe_device(torch.device(args.device))}, into {path}",
+        f"on {device_name(torch.device(args.device))}, into {path}",
         flush=True,
     )
     try:
-        history = fit(model, training, validation, config, checkpoint=path, resume=bool(args.resume))
+        history = train_and_test(model, training, validation, test, recipe, path, resume=bool(args.resume))
     except KeyboardInterrupt:
         if path.exists():
             print(f"stopped; to go on from what is saved: python -m swin_cifar train --resume {path}")
@@ -122,16 +89,14 @@ def train(args):
             release_path(path)
     if distributed.rank() > 0:
         return
-    metrics = evaluate(model, test)
-    history.results["test"] = asdict(metrics)
-    save_checkpoint(path, model, training, history)
-    curves = path.with_suffix(".png")
-    plot_history(history).savefig(curves, dpi=120)
-    print(f"{history.results['seconds']:,.0f} s of training; curves in {curves}")
+    figure = path.with_suffix(".png")
+    plot_history(history).savefig(figure, dpi=120)
+    metrics = history.results.test
+    print(f"{history.results.seconds:,.0f} s of training; curves in {figure}")
     print(f"test accuracy on {metrics.dataset}: {metrics.accuracy:.2%} of {metrics.count:,} pictures")
 
 
-def evaluate_checkpoint(args):
+def evaluate_checkpoint(args: argparse.Namespace) -> None:
     """Measure a checkpoint on the test set of the data it was trained on."""
     checkpoint = load_checkpoint(args.checkpoint or _newest(), args.device, dataset=args.data)
     _, test = load_data(checkpoint.dataset["name"], args.data_root)
@@ -142,7 +107,7 @@ def evaluate_checkpoint(args):
     )
 
 
-def predict_pictures(args):
+def predict_pictures(args: argparse.Namespace) -> int:
     """Name what each picture shows; a picture that cannot be read does not stop the others."""
     path = args.checkpoint or _newest()
     checkpoint = load_checkpoint(path, args.device)
@@ -159,13 +124,13 @@ def predict_pictures(args):
     return failed
 
 
-def benchmark(args):
+def benchmark(args: argparse.Namespace) -> None:
     """Measure speed; print a table and write JSON."""
-    _checked(model_config, args.preset)
+    preset = _checked(preset_name, args.preset)
     if args.repeats < 1 or (args.batch_size or 1) < 1:
         raise UsageError("--repeats and --batch-size must be at least 1")
     result = bench.run(
-        args.preset, args.device, args.batch_size, args.repeats, args.compile, args.parts, report=print
+        preset, args.device, args.batch_size, args.repeats, args.compile, args.parts, report=print
     )
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     Path(args.out).write_text(json.dumps(result, indent=1))
@@ -175,10 +140,68 @@ def benchmark(args):
 # --- helpers ----------------------------------------------------------------------------
 
 
+def _new_run(args):
+    """-> model, recipe, (training, validation, test) pictures, path."""
+    preset = _checked(preset_name, args.preset or ("mini" if torch.cuda.is_available() else "nano"))
+    recipe = _checked(train_config, preset, **_recipe_options(args))
+    held_out = VALIDATION_SIZE if args.validation_size is None else args.validation_size
+    pictures = _pictures(args.data or "auto", args.data_root, held_out, recipe)
+    training = pictures[0]
+    if not args.data and training.name != "cifar10":
+        print(
+            f"!!! NOT CIFAR-10: it is not in {args.data_root} and cannot be downloaded. "
+            f"Training on {training.name}, the built-in drawn pictures."
+        )
+    torch.manual_seed(recipe.seed)
+    shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
+    model = create_model(preset, **shape).to(args.device)
+    path = Path(args.out or RUNS / f"{preset}_{training.name}.pt")
+    if args.out and path.exists():
+        raise UsageError(f"{path} exists already: choose another --out")
+    return model, recipe, pictures, path
+
+
+def _run_to_continue(args):
+    """-> the same, of the run saved at --resume."""
+    fixed = (
+        *(field.name for field in fields(TrainConfig)),
+        "preset",
+        "set",
+        "validation_size",
+        "data",
+        "out",
+    )
+    given = [f"--{name.replace('_', '-')}" for name in fixed if getattr(args, name, None) is not None]
+    if given:
+        raise UsageError(f"--resume goes on with the saved recipe: leave out {', '.join(given)}")
+    saved = load_checkpoint(args.resume)
+    if saved.history is None:
+        raise UsageError(f"{args.resume} holds a model without its training: there is no run to continue")
+    recipe, held_out = saved.history.recipe, saved.history.validation_size
+    pictures = _pictures(saved.dataset["name"], args.data_root, held_out, recipe)
+    return saved.model.train().to(args.device), recipe, pictures, Path(args.resume)
+
+
+def _pictures(name, root, held_out, recipe):
+    """-> training, validation (None without `held_out`) and test pictures, the same in every process."""
+    with distributed.rank_zero_first():
+        training, test = load_data(name, root)
+    if len(found := set(distributed.all_gather(training.name))) > 1:
+        raise RuntimeError(
+            f"the processes found different data, {' and '.join(sorted(found))}: choose with --data"
+        )
+    validation = None
+    if held_out:
+        training, validation = _checked(training.split, held_out)
+    if len(training) < recipe.batch_size:
+        raise UsageError(f"{len(training):,} pictures do not fill one batch of {recipe.batch_size:,}")
+    return training, validation, test
+
+
 def _recipe_options(args):
     """{field of TrainConfig: value} for what the command line overrides."""
-    names = ("epochs", "batch_size", "learning_rate", "seed")
-    options = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    names = [field.name for field in fields(TrainConfig)]
+    options = {n: getattr(args, n) for n in names if getattr(args, n, None) is not None}
     for setting in args.set or ():
         name, _, value = setting.partition("=")
         try:
@@ -188,32 +211,15 @@ def _recipe_options(args):
     return options
 
 
-def _run_to_continue(args):
-    names = (
-        "preset",
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "seed",
-        "set",
-        "validation_size",
-        "data",
-        "out",
-    )
-    given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
-    if given:
-        raise UsageError(f"--resume goes on with the saved recipe: leave out {', '.join(given)}")
-    saved = load_checkpoint(args.resume)
-    if saved.history is None:
-        raise UsageError(f"{args.resume} holds a model without its training: there is no run to continue")
-    return saved
-
-
 def _checked(function, *args, **kwargs):
     try:
         return function(*args, **kwargs)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _one_line(message, *_):
+    print(f"swin_cifar: {message}", file=sys.stderr)
 
 
 def _newest():
@@ -231,7 +237,7 @@ def _device(text):
     return text
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command line's options."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -250,12 +256,13 @@ def parser():
     newest = "the model (default: the newest in checkpoints/)"
 
     top = argparse.ArgumentParser(prog="python -m swin_cifar", description=__doc__)
+    top.add_argument("--version", action="version", version=f"swin_cifar {__version__}")
     commands = top.add_subparsers(required=True, metavar="command")
 
     p = commands.add_parser("train", parents=[shared, data], help="train a model (no options needed)")
     p.set_defaults(run=train)
     p.add_argument(
-        "--preset", help=f"the model: {', '.join(MODELS)} (default: base on a GPU, nano without one)"
+        "--preset", help=f"the model: {', '.join(MODELS)} (default: mini on a GPU, nano without one)"
     )
     p.add_argument("--epochs", type=int, help="passes over the training pictures")
     p.add_argument("--batch-size", type=int, help="pictures in one step")
@@ -286,7 +293,7 @@ def parser():
 
     p = commands.add_parser("bench", parents=[shared], help="measure speed, beside torchvision's and timm's")
     p.set_defaults(run=benchmark)
-    p.add_argument("--preset", default="base", help="the model (default: base)")
+    p.add_argument("--preset", default="mini", help="the model (default: mini)")
     p.add_argument("--batch-size", type=int, help="pictures in a batch (default: 512 on a GPU, else 32)")
     p.add_argument("--repeats", type=int, default=11, help="measurements of each (default: 11)")
     p.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")

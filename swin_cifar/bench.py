@@ -11,27 +11,23 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-from torchvision import transforms
-from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
-from swin_cifar.checkpoint import describe_device, first_line, versions
 from swin_cifar.config import model_config, train_config
-from swin_cifar.data import load_shapes10
+from swin_cifar.data import load_shapes10, training_batch
 from swin_cifar.layers import FastLinear
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
-from swin_cifar.training import training_batch
-from swin_cifar.weights import torchvision_state_dict
+from swin_cifar.system import count_flops, device_name, first_line, versions
+from swin_cifar.variants import GlobalAttention
+from swin_cifar.weights import torchvision_model, torchvision_state_dict
 
 PARTS = ("models", "attention", "data", "resolution")
 
 
-def run(preset="base", device="cpu", batch_size=None, repeats=11, compiled=True, parts=PARTS, report=print):
+def run(preset="mini", device="cpu", batch_size=None, repeats=11, compiled=True, parts=PARTS, report=print):
     """-> everything measured, as a dict for JSON; `report` gets one line of text after another."""
     device = torch.device(device)
     batch_size = batch_size or (512 if device.type == "cuda" else 32)
-    result = {"preset": preset, "device": describe_device(device), "versions": versions(), "repeats": repeats}
+    result = {"preset": preset, "device": device_name(device), "versions": versions(), "repeats": repeats}
     report(f"{preset} on {result['device']}, torch {torch.__version__}, median [quartiles] of {repeats}")
     if "models" in parts:
         result["models"] = bench_models(model_config(preset), device, batch_size, repeats, compiled, report)
@@ -108,29 +104,13 @@ def arithmetic_ceiling(device, repeats, size=None):
     return 2 * size**3 / seconds
 
 
-def count_flops(function):
-    """Floating-point operations of one call, a multiply-add counted as two."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return counter.get_total_flops()
-
-
 _ORDER = ("median", "q3", "q1")  # a long time is a low speed
 
 
 def _models(config):
     """The same network from each library; ours and torchvision's with the same weights."""
     ours = SwinTransformer(config)
-    theirs = TorchvisionSwin(
-        patch_size=[config.patch_size] * 2,
-        embed_dim=config.embed_dim,
-        depths=list(config.depths),
-        num_heads=list(config.num_heads),
-        window_size=[config.window_size] * 2,
-        mlp_ratio=config.mlp_ratio,
-        stochastic_depth_prob=config.drop_path_rate,
-        num_classes=config.num_classes,
-    )
+    theirs = torchvision_model(config)
     theirs.load_state_dict(torchvision_state_dict(ours))
     models = {"swin_cifar": ours, "torchvision": theirs}
     try:
@@ -169,7 +149,7 @@ def _pass(model, images, labels, backward):
     return forward_backward if backward else forward
 
 
-# --- the two readings of attention ------------------------------------------------------
+# --- the two implementations of attention ------------------------------------------------------
 
 
 def bench_attention(config, device, batch_size, repeats, report):
@@ -178,22 +158,22 @@ def bench_attention(config, device, batch_size, repeats, report):
     attn = block.to(device).attn
     side = -(-config.image_size // config.patch_size)
     windows, mask = block.to_windows(torch.randn(batch_size, side, side, config.embed_dim, device=device))
-    readings = {"explicit": lambda: attn.explicit_attention(windows, mask)[0]}
-    readings["fused"] = lambda: attn.fused_attention(windows, mask)
+    implementations = {"explicit": lambda: attn.explicit_attention(windows, mask)[0]}
+    implementations["fused"] = lambda: attn.fused_attention(windows, mask)
 
-    def forward(reading):
+    def forward(implementation):
         with torch.inference_mode():
-            reading()
+            implementation()
 
-    def forward_backward(reading):
-        reading().sum().backward()
+    def forward_backward(implementation):
+        implementation().sum().backward()
 
     result = {}
-    report("\nthe two readings of attention            forward, ms   forward + backward, ms")
+    report("\nthe two implementations of attention     forward, ms   forward + backward, ms")
     for mode in (forward, forward_backward):
-        functions = {name: partial(mode, reading) for name, reading in readings.items()}
+        functions = {name: partial(mode, implementation) for name, implementation in implementations.items()}
         result[mode.__name__] = measure(functions, repeats, device)
-    for name in readings:
+    for name in implementations:
         forward_ms, both_ms = (1000 * t[name]["median"] for t in result.values())
         report(f"  {name:12} {forward_ms:36.2f} {both_ms:22.2f}")
     return result
@@ -209,7 +189,7 @@ def bench_data(device, repeats, report, count=2000, batch_size=500):
     loader = torch.utils.data.DataLoader(pil, batch_size, shuffle=True)
     data = data.to(device)
     generator = torch.Generator(device)
-    recipes = {"crop, flip": train_config("nano"), "with mixup, CutMix": train_config("base")}
+    recipes = {"crop, flip": train_config("nano"), "with mixup, CutMix": train_config("mini")}
 
     def ours(recipe):
         order = torch.randperm(count, device=device)
@@ -230,6 +210,8 @@ class _PilDataset(torch.utils.data.Dataset):
     """What most CIFAR-10 scripts do: one picture at a time through PIL."""
 
     def __init__(self, data):
+        from torchvision import transforms  # slow to import
+
         self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
         self.labels = data.labels.tolist()
         self.transform = transforms.Compose(
@@ -269,22 +251,6 @@ def bench_resolution(device, repeats, report, sizes=(32, 64, 128, 256), dim=96, 
             f"  {size:3} x {size:3} pixels {side * side:24,} {w * 1000:13.2f} {g * 1000:13.2f} {g / w:10.1f}"
         )
     return rows
-
-
-class GlobalAttention(nn.Module):
-    """(B, H, W, C) -> (B, H, W, C): every token attends to every other; the ViT's layer."""
-
-    def __init__(self, dim, num_heads):
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = FastLinear(dim, 3 * dim)
-        self.proj = FastLinear(dim, dim)
-
-    def forward(self, x):
-        B, H, W, C = x.shape
-        qkv = self.qkv(x).view(B, H * W, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(*qkv)  # (B, heads, H·W, d)
-        return self.proj(out.transpose(1, 2).reshape(B, H, W, C))
 
 
 def _quartiles(values):

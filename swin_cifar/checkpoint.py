@@ -1,21 +1,19 @@
-"""What a training leaves behind: its history as JSON, its weights as a checkpoint."""
+"""Save and load a model with all that using it, or going on with its training, needs."""
 
 import hashlib
-import itertools
-import json
-import os
 import pickle
-import platform
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torchvision
 
 from swin_cifar.config import SwinConfig
+from swin_cifar.data import ImageSet
+from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
+from swin_cifar.system import first_line, write_atomically
 
 SUMS = "SHA256SUMS"  # beside the checkpoints that ship
 
@@ -25,54 +23,22 @@ class CheckpointError(RuntimeError):
 
 
 @dataclass
-class History:
-    """What a training run was and how it went; `save` writes it as JSON."""
-
-    model: dict  # SwinConfig
-    recipe: dict  # TrainConfig
-    dataset: str
-    train_size: int
-    validation_size: int
-    device: str
-    versions: dict
-    epochs: list = field(default_factory=list)  # one dict per epoch
-    results: dict = field(default_factory=dict)  # what was measured once, at the end
-
-    def save(self, path):
-        _write_atomically(path, json.dumps(asdict(self), indent=1).encode())
-
-    @classmethod
-    def load(cls, path):
-        return cls(**json.loads(Path(path).read_text()))
-
-
-def describe_device(device):
-    """'NVIDIA H200' or 'CPU, 2 threads'."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{device.type.upper()}, {threads} thread{'s' * (threads > 1)}"
-
-
-def versions():
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-    }
-
-
-@dataclass
 class Checkpoint:
     """A loaded checkpoint: the model in eval mode and what belongs to it."""
 
     model: SwinTransformer
     dataset: dict  # name, classes, mean, std of the data it was trained on
     history: History | None
-    training: dict | None  # what resuming needs; None once a run has finished
+    resume_state: dict | None  # weights, optimizer, step, sums; None once a run has finished
 
 
-def save_checkpoint(path, model, data, history=None, training=None):
+def save_checkpoint(
+    path: str | Path,
+    model: SwinTransformer,
+    data: ImageSet | dict,
+    history: History | None = None,
+    resume_state: dict | None = None,
+) -> None:
     """Write the weights, the architecture and the data set's name, classes, mean and std.
 
     `data`: an `ImageSet` or the `dataset` of a `Checkpoint`. The file appears whole or not at
@@ -89,50 +55,30 @@ def save_checkpoint(path, model, data, history=None, training=None):
         "config": asdict(model.config),
         "model": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
         "dataset": data,
-        "history": asdict(history) if history else None,
-        "training": training,
+        "history": history.to_dict() if history else None,
+        "training": resume_state,
     }
-    _write_atomically(path, content)
-    if history:
-        history.save(path.with_suffix(".json"))
-
-
-def claim_path(path):
-    """`path`, or with -2, -3, ... in its name: taken by no earlier run, nor by one that starts now.
-
-    The name stays claimed until a checkpoint is there or `release_path` gives it back. Raises
-    CheckpointError where nothing can be written.
-    """
-    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        numbered = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2))
-        for candidate in itertools.chain([path], numbered):
-            if not candidate.exists() and _create(_partial(candidate)):
-                if not candidate.exists():
-                    return candidate
-                release_path(candidate)  # the other run saved between the two looks
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error}") from error
+        write_atomically(path, content)
+        if history:
+            history.save(path.with_suffix(".json"))
+    except (OSError, RuntimeError) as error:
+        kept = "; the older file there is untouched" if path.exists() else ""
+        raise CheckpointError(f"could not write {path}: {first_line(error)}{kept}") from error
 
 
-def release_path(path):
-    """Give back a name that `claim_path` took, if nothing was saved there."""
-    _partial(path).unlink(missing_ok=True)
-
-
-def check_saveable(model):
+def check_saveable(model: torch.nn.Module) -> None:
     """Raise CheckpointError for a model that `load_checkpoint` could not build again from its config."""
     with torch.device("meta"):
         plain = SwinTransformer(model.config)
     if model.state_dict().keys() != plain.state_dict().keys():
         raise CheckpointError(
             "a checkpoint holds a plain SwinTransformer, and this model has other weights: hand over the "
-            "model itself, not a compiled one, or train without `checkpoint`"
+            "model itself, not a compiled one, or train without `checkpoint_path`"
         )
 
 
-def check_writable(path):
+def check_writable(path: str | Path) -> None:
     """Raise, before hours of training, what `save_checkpoint` would raise after them."""
     path = Path(path)
     _check_name(path)
@@ -143,7 +89,9 @@ def check_writable(path):
         raise CheckpointError(f"cannot write {path}: {error}") from error
 
 
-def load_checkpoint(path, device="cpu", dataset=None):
+def load_checkpoint(
+    path: str | Path, device: torch.device | str = "cpu", dataset: str | None = None
+) -> Checkpoint:
     """-> `Checkpoint`. Only tensors and plain values are read: no code in the file ever runs.
 
     A file that `SHA256SUMS` beside it lists must have that SHA-256. Raises FileNotFoundError,
@@ -178,7 +126,7 @@ def load_checkpoint(path, device="cpu", dataset=None):
         trained_on = content["dataset"]["name"]
         model = SwinTransformer(SwinConfig(**content["config"]))
         model.load_state_dict({name: t.float() for name, t in content["model"].items()})
-        history = History(**content["history"]) if content["history"] else None
+        history = History.from_dict(content["history"]) if content["history"] else None
         checkpoint = Checkpoint(model.to(device).eval(), content["dataset"], history, content["training"])
     except KeyError as error:
         raise CheckpointError(f"{path} is not whole: {error} is missing") from None
@@ -189,11 +137,12 @@ def load_checkpoint(path, device="cpu", dataset=None):
     return checkpoint
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
+    """-> the SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def read_sums(path):
+def read_sums(path: Path) -> dict[str, str]:
     """{file name: SHA-256} from a file as `sha256sum` writes it; empty where there is none."""
     if not path.exists():
         return {}
@@ -207,42 +156,3 @@ _FORMAT = "swin_cifar 1"
 def _check_name(path):
     if path.suffix != ".pt":  # or its history, in .json, could take the checkpoint's own name
         raise ValueError(f"the name of a checkpoint ends in .pt, got {path}")
-
-
-def _write_atomically(path, content):
-    """Bytes, or an object for torch.save, into a new file that then takes the old one's name."""
-    path = Path(path)
-    partial = _partial(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        if partial.exists():
-            partial.unlink()
-        kept = "; the older file there is untouched" if path.exists() else ""
-        raise CheckpointError(f"could not write {path}: {first_line(error)}{kept}") from error
-
-
-def _create(path):
-    """Whether the file was made now: of several processes at once, one alone succeeds."""
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _partial(path):
-    return Path(path).with_name(f".{Path(path).name}.partial")
-
-
-def first_line(error):
-    """The first line of what an exception says; its type where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,18 +1,19 @@
-"""CIFAR-10 as tensors, the built-in picture set, and batched augmentation."""
+"""Data sets as uint8 tensors, and batched augmentation."""
 
 import errno
-import math
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity, extract_archive
+
+from swin_cifar.config import TrainConfig
+from swin_cifar.shapes10 import SHAPES, draw_shapes
 
 
 class DataError(RuntimeError):
@@ -30,18 +31,19 @@ class ImageSet:
     images: torch.Tensor  # (n, 3, h, w) uint8
     labels: torch.Tensor  # (n,) int64, an index into `classes`
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """The same pictures on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-    def subset(self, indices):
+    def subset(self, indices: torch.Tensor | slice) -> "ImageSet":
         """The pictures at `indices`: an int64 tensor or a slice."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def split(self, held_out, seed=0):
-        """-> (the others, `held_out` pictures drawn at random by `seed`)."""
+    def split(self, held_out: int, seed: int = 0) -> "tuple[ImageSet, ImageSet]":
+        """-> (the others, `held_out` pictures drawn at random by `seed`). Raises ValueError if too many."""
         if not 0 <= held_out < len(self):
             raise ValueError(f"cannot hold {held_out} pictures out of {len(self)}")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
@@ -49,10 +51,13 @@ class ImageSet:
         return self.subset(order[held_out:]), self.subset(order[:held_out])
 
 
-def load_data(name="auto", root="data", download=True):
-    """-> (train, test): "cifar10", "shapes10", or "auto": CIFAR-10 where it can be had, else shapes10.
+def load_data(
+    name: str = "auto", root: str | Path = "data", download: bool = True
+) -> tuple[ImageSet, ImageSet]:
+    """-> (train, test): "cifar10", "shapes10", or "auto": CIFAR-10 where available, else shapes10.
 
-    "auto" still raises DataError for a CIFAR-10 that is there but damaged.
+    "auto" still raises DataError for a CIFAR-10 that is there but damaged. Raises ValueError
+    for another name.
     """
     if name == "shapes10":
         return load_shapes10()
@@ -66,19 +71,17 @@ def load_data(name="auto", root="data", download=True):
         return load_shapes10()
 
 
-# --- CIFAR-10 ---------------------------------------------------------------------------
+# --- CIFAR-10 (torchvision is slow to import, so not before CIFAR-10 is asked for) ------
 
-_FOLDER = CIFAR10.base_folder
-_FILES = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR}
 _SILENCE_SECONDS = 30  # a download that says nothing for so long is given up
 
 
 class Unavailable(DataError):
-    """CIFAR-10 is neither in the folder nor to be had from the network."""
+    """CIFAR-10 is neither in the folder nor available from the network."""
 
 
-def load_cifar10(root="data", download=True):
+def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[ImageSet, ImageSet]:
     """-> (train, test): 50,000 and 10,000 pictures 32 x 32, verified file by file (MD5).
 
     Downloads into `root` what is missing there. Files that are there are never replaced:
@@ -86,10 +89,14 @@ def load_cifar10(root="data", download=True):
     Raises Unavailable, a DataError, where the data is neither present nor downloadable.
     (Krizhevsky 2009, "Learning multiple layers of features from tiny images".)
     """
+    from torchvision.datasets import CIFAR10
+
     root = Path(root)
     if not _all_present(root):
         if not download:
-            raise Unavailable(f"no CIFAR-10 in {root}: allow the download, or put {_FOLDER} there")
+            raise Unavailable(
+                f"no CIFAR-10 in {root}: allow the download, or put {CIFAR10.base_folder} there"
+            )
         try:
             _download(root)
         except OSError as error:
@@ -105,9 +112,20 @@ def load_cifar10(root="data", download=True):
     )
 
 
+def _files():
+    """-> (name below the root, MD5) of every file."""
+    from torchvision.datasets import CIFAR10
+
+    meta = CIFAR10.meta["filename"], CIFAR10.meta["md5"]
+    files = [*CIFAR10.train_list, *CIFAR10.test_list, meta]
+    return [(Path(CIFAR10.base_folder, name), md5) for name, md5 in files]
+
+
 def _all_present(root):
     """Whether every file is there. Raises DataError for one that is there and damaged."""
-    paths = [(root / _FOLDER / name, md5) for name, md5 in _FILES]
+    from torchvision.datasets.utils import check_integrity
+
+    paths = [(root / name, md5) for name, md5 in _files()]
     present = [(path, md5) for path, md5 in paths if path.exists()]
     for path, md5 in present:
         if not check_integrity(path, md5):
@@ -120,6 +138,9 @@ def _all_present(root):
 
 def _download(root):
     """Fetch into a folder beside the target, verify, then move in only what is missing."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity, extract_archive
+
     archive = root / CIFAR10.filename
     if archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5):
         raise DataError(f"{archive} is damaged or incomplete: delete that file and run again")
@@ -136,22 +157,24 @@ def _download(root):
                 extract_archive(str(archive), folder)
             else:
                 _fetch(folder)
-            (root / _FOLDER).mkdir(exist_ok=True)
-            for name, _ in _FILES:
-                if not (root / _FOLDER / name).exists():
-                    os.replace(Path(folder) / _FOLDER / name, root / _FOLDER / name)
+            (root / CIFAR10.base_folder).mkdir(exist_ok=True)
+            for name, _ in _files():
+                if not (root / name).exists():
+                    os.replace(Path(folder) / name, root / name)
     finally:
         socket.setdefaulttimeout(timeout)
 
 
 def _fetch(folder):
+    from torchvision.datasets import CIFAR10
+
     try:
         CIFAR10(folder, download=True)
     except (RuntimeError, HTTPException) as error:  # a wrong MD5, no web server: a log-in page, say
         raise Unavailable(f"what was downloaded is not CIFAR-10: {error}") from error
 
 
-def channel_statistics(images):
+def channel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(n, C, h, w) uint8 -> mean and std of each channel, pixels counted in [0, 1]. Exact sums."""
     values = torch.arange(256, dtype=torch.float64)
     counts = torch.stack([channel.flatten().bincount(minlength=256) for channel in images.unbind(1)])
@@ -164,90 +187,40 @@ def channel_statistics(images):
 # --- the built-in pictures --------------------------------------------------------------
 
 
-def load_shapes10(train_size=50_000, test_size=10_000):
+def load_shapes10(train_size: int = 50_000, test_size: int = 10_000) -> tuple[ImageSet, ImageSet]:
     """-> (train, test): drawn pictures 32 x 32 of ten shapes, for machines without CIFAR-10.
 
     The same pictures every time: seeded, each size a prefix of any larger one per split.
     Shapes vary in place, size, angle and colour on an uneven background with noise.
     """
-    images, labels = zip(*(_draw_shapes(size, seed) for size, seed in ((train_size, 1), (test_size, 2))))
+    images, labels = zip(*(draw_shapes(size, seed) for size, seed in ((train_size, 1), (test_size, 2))))
     mean, std = channel_statistics(images[0])
-    return tuple(ImageSet("shapes10", tuple(_SHAPES), mean, std, x, y) for x, y in zip(images, labels))
-
-
-def _bar(x, y, half_length=0.85, half_width=0.25):
-    return torch.maximum(x.abs() - half_length, y.abs() - half_width)
-
-
-def _disc(x, y, radius=0.75):
-    return torch.hypot(x, y) - radius
-
-
-def _square(x, y):
-    return _bar(x, y, 0.65, 0.65)
-
-
-def _star(x, y):
-    return torch.hypot(x, y) - 0.55 - 0.27 * torch.cos(5 * torch.atan2(y, x))
-
-
-# Each function is negative inside the shape, in coordinates where the shape's radius is about 1.
-_SHAPES = {
-    "disc": _disc,
-    "ring": lambda x, y: _disc(x, y, 0.6).abs() - 0.17,
-    "square": _square,
-    "frame": lambda x, y: _square(x, y).abs() - 0.15,
-    "triangle": lambda x, y: torch.maximum(-y - 0.45, 0.866 * x.abs() + 0.5 * y - 0.45),
-    "star": _star,
-    "cross": lambda x, y: torch.minimum(_bar(x, y), _bar(y, x)),
-    "bar": _bar,
-    "crescent": lambda x, y: torch.maximum(_disc(x, y), -_disc(x - 0.4, y, 0.6)),
-    "dumbbell": lambda x, y: torch.minimum(_disc(x - 0.5, y, 0.38), _disc(x + 0.5, y, 0.38)),
-}
-
-
-def _draw_shapes(n, seed, side=32, chunk=1000):
-    """-> (n, 3, side, side) uint8 pictures and their labels, the classes in turn."""
-    generator = torch.Generator().manual_seed(seed)
-    grid = torch.arange(side) + 0.5
-    images = torch.empty(n, 3, side, side, dtype=torch.uint8)
-    labels = torch.arange(n) % len(_SHAPES)
-    for start in range(0, n, chunk):
-        # A whole chunk is drawn even for its first pictures alone, so that sizes are prefixes.
-        def uniform(low, high, *shape):
-            return torch.rand(chunk, *shape, generator=generator) * (high - low) + low
-
-        radius, angle = uniform(6, 13, 1, 1), uniform(0, 2 * math.pi, 1, 1)
-        dx, dy = grid - uniform(11, 21, 1, 1), grid[:, None] - uniform(11, 21, 1, 1)
-        x = (dx * angle.cos() + dy * angle.sin()) / radius  # (chunk, side, side)
-        y = (dy * angle.cos() - dx * angle.sin()) / radius
-        background = uniform(0, 1, 3, 1, 1)
-        colour = (background + uniform(0.3, 0.7, 3, 1, 1)) % 1  # differs by 0.3 or more
-        waves = F.interpolate(uniform(-0.3, 0.3, 6, 4, 4), side, mode="bicubic")
-        noise = torch.randn(chunk, 3, side, side, generator=generator) * 0.08
-        for i, shape in enumerate(_SHAPES.values()):
-            of_class = slice(i, None, len(_SHAPES))
-            distance = shape(x[of_class], y[of_class]) * radius[of_class]
-            inside = (0.5 - distance).clamp(0, 1)[:, None]  # soft edge, one pixel wide
-            near = colour[of_class] + waves[of_class, :3]
-            far = background[of_class] + waves[of_class, 3:]
-            picture = inside * near + (1 - inside) * far + noise[of_class]
-            target = images[start : start + chunk][of_class]
-            target.copy_((picture.clamp(0, 1) * 255).round()[: len(target)])
-    return images, labels
+    return tuple(ImageSet("shapes10", tuple(SHAPES), mean, std, x, y) for x, y in zip(images, labels))
 
 
 # --- from a batch of pictures to a batch for the model ---------------------------------
 
 
-def normalize(images, mean, std):
+def training_batch(
+    data: ImageSet, indices: torch.Tensor, recipe: TrainConfig, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pictures at `indices`, augmented -> images (B, 3, h, w) float, targets (B, classes)."""
+    images, labels = (t.index_select(0, indices) for t in (data.images, data.labels))
+    images = random_crop_flip(images, recipe.crop_padding, recipe.flip, generator)
+    images = normalize(images, data.mean, data.std)
+    return mixup_cutmix(images, labels, len(data.classes), recipe.mixup_prob, recipe.cutmix_prob, generator)
+
+
+def normalize(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """(B, C, h, w) uint8 -> float32: pixels scaled to [0, 1], then mean 0 and std 1 per channel."""
     mean, std = (255 * torch.tensor(t).view(-1, 1, 1) for t in (mean, std))
     mean, std = (t.to(images.device, non_blocking=True) for t in (mean, std))
     return images.float().sub_(mean).div_(std)
 
 
-def random_crop_flip(images, padding, flip, generator):
+def random_crop_flip(
+    images: torch.Tensor, padding: int, flip: bool, generator: torch.Generator
+) -> torch.Tensor:
     """(B, C, h, w) -> same: shift each picture by up to `padding` pixels, mirror half of them.
 
     The border is filled with zeros. One gather does both, whatever the device.
@@ -265,7 +238,14 @@ def random_crop_flip(images, padding, flip, generator):
     return padded.gather(2, index.view(B, 1, -1).expand(-1, C, -1)).view(B, C, h, w)
 
 
-def mixup_cutmix(images, labels, num_classes, mixup_prob, cutmix_prob, generator):
+def mixup_cutmix(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    num_classes: int,
+    mixup_prob: float,
+    cutmix_prob: float,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mixup or CutMix, or neither, drawn per picture -> images (B, C, h, w) float, targets (B, num_classes).
 
     Each picture is mixed with another of the batch: mixup blends them, CutMix pastes a box.

@@ -6,24 +6,28 @@ Every function also works in a process of its own, where it does nothing.
 """
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import distributed as dist
 
+T = TypeVar("T")
 
-def launched():
+
+def is_torchrun() -> bool:
     """Whether torchrun started this process."""
     return "LOCAL_RANK" in os.environ
 
 
 @contextmanager
-def joined(device):
-    """Meet the other processes, if there are any -> the device of this one; part at the end.
+def process_group(device: str) -> Iterator[str]:
+    """Join the other processes, if there are any -> the device of this one; leave at the end.
 
     `device`: "cuda" becomes one GPU per process (NCCL), anything else stays (gloo).
     """
-    if not launched():
+    if not is_torchrun():
         yield device
         return
     on_gpu = torch.device(device).type == "cuda"
@@ -37,29 +41,30 @@ def joined(device):
         dist.destroy_process_group()
 
 
-def rank():
+def rank() -> int:
     """This process's number; number 0 alone writes and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def world_size():
+def world_size() -> int:
+    """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share(batch):
+def shard(batch: torch.Tensor) -> torch.Tensor:
     """(B, ...) -> (B / processes, ...): this process's part of a batch."""
     return batch[rank() :: world_size()]
 
 
-def add_up(tensor):
-    """The sum of everybody's tensor, for everybody."""
+def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of the tensors of all processes, for all of them."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
-def gather(value):
-    """-> everybody's value, which may be any object, for everybody."""
+def all_gather(value: T) -> list[T]:
+    """-> the values of all processes, which may be any objects, for all of them."""
     if not dist.is_initialized():
         return [value]
     values = [None] * world_size()
@@ -67,16 +72,16 @@ def gather(value):
     return values
 
 
-def anybody(flag, device):
+def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process: they must agree where to stop."""
     if not dist.is_initialized():
         return flag
-    return add_up(torch.tensor(float(flag), device=device)).item() > 0
+    return all_reduce_sum(torch.tensor(float(flag), device=device)).item() > 0
 
 
 @contextmanager
-def one_after_the_other():
-    """Number 0 first, then all others: what it downloads, they find."""
+def rank_zero_first() -> Iterator[None]:
+    """Process 0 first, then all others: what it downloads, they find."""
     if dist.is_initialized() and rank() > 0:
         dist.barrier()
     yield

@@ -1,15 +1,18 @@
 """What a model looks at: attention on the map it belongs to, influence, reach, class maps, features."""
 
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from swin_cifar.data import normalize
+from swin_cifar.data import ImageSet
+from swin_cifar.model import SwinTransformer, SwinTransformerBlock
+from swin_cifar.predict import apply_in_batches, evaluating
 from swin_cifar.windows import shift_per_axis
 
 
-def attention_maps(model, images):
+def attention_maps(model: SwinTransformer, images: Tensor) -> list[Tensor]:
     """(B, 3, h, w) normalised -> one tensor per block, in order: (B, heads, H, W, H, W).
 
     Entry [b, head, y, x] is the map of what the query token at (y, x) attends to: it adds up to
@@ -17,13 +20,14 @@ def attention_maps(model, images):
     positions are those of the token map. Memory grows with (H·W)²: meant for small pictures.
     """
     maps = []
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for block, x, _ in _walk(model, images):
-            maps.append(_attention_map(block, x))
+            maps.append(block_attention(block, x))
     return maps
 
 
-def _attention_map(block, x):
+def block_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
+    """(B, H, W, C), the map that enters a block -> (B, heads, H, W, H, W), as in `attention_maps`."""
     B, H, W, _ = x.shape
     windows, mask = block.to_windows(block.norm1(x))
     attn = block.attn.explicit_attention(windows, mask)[1]  # (B, nW, heads, N, N)
@@ -35,7 +39,7 @@ def _attention_map(block, x):
     return full[:, :, 1:, 1:].unflatten(3, (H, W)).unflatten(2, (H, W))
 
 
-def influence(model, image, row, col):
+def influence(model: SwinTransformer, image: Tensor, row: int, col: int) -> list[Tensor]:
     """(3, h, w) normalised -> one (h, w) map per block: how much each pixel moves one token.
 
     The token is the one at (row, col) of the last map, and in earlier, larger maps the one in
@@ -45,7 +49,7 @@ def influence(model, image, row, col):
     generator = torch.Generator().manual_seed(0)
     image = image[None].requires_grad_()
     influences = []
-    with _evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad():
         outputs = [out for _, _, out in _walk(model, image)]
         for x, (y, z) in zip(outputs, _places(outputs, row, col)):
             mix = torch.randn(x.shape[3], generator=generator).to(x.device)
@@ -54,7 +58,7 @@ def influence(model, image, row, col):
     return influences
 
 
-def reach(model, h, w, row, col):
+def reach(model: SwinTransformer, h: int, w: int, row: int, col: int) -> list[Tensor]:
     """-> one bool (h, w) map per block: the pixels of an h x w picture that can reach a token.
 
     By counting alone, without weights: a token reaches what shares its true window. Which
@@ -82,19 +86,19 @@ def reach(model, h, w, row, col):
     return [seen[y, x] for seen, (y, x) in zip(maps, _places([m[None] for m in maps], row, col))]
 
 
-def class_map(model, images, labels):
+def class_map(model: SwinTransformer, images: Tensor, labels: Tensor) -> Tensor:
     """(B, 3, h, w) normalised, (B,) -> (B, H, W): what each token of the last map says for a class.
 
     The mean over the map plus the head's bias *is* the logit, since the head is linear:
     a class activation map. (Zhou et al. 2016, "Learning deep features for discriminative
     localization".)
     """
-    with _evaluating(model), torch.no_grad():
-        x = model.norm(model.forward_features(images)[-1])
+    with evaluating(model), torch.no_grad():
+        x = model.forward_features(images)
         return torch.einsum("bhwc,bc->bhw", x, model.head.weight[labels])
 
 
-def grad_cam(model, images, labels, stage):
+def grad_cam(model: SwinTransformer, images: Tensor, labels: Tensor, stage: int) -> Tensor:
     """(B, 3, h, w) normalised, (B,) -> (B, H, W): Grad-CAM on the map after a stage, counted from 0.
 
     Channels weighted by the mean gradient of the class's logit, negative sums cut to 0.
@@ -102,30 +106,28 @@ def grad_cam(model, images, labels, stage):
     """
     if not 0 <= stage < len(model.stages):
         raise ValueError(f"there is no stage {stage}: the model has {len(model.stages)}, counted from 0")
-    with _evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad():
         x = model.patch_embed(images)
         for i, layer in enumerate(model.stages):
             x = layer(x)
             if i == stage:
                 x = chosen = x.detach().requires_grad_()
-        logits = model.head(model.norm(x).mean(dim=(1, 2)))
+        logits = model.forward_head(model.norm(x))
         (gradient,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), chosen)
     weights = gradient.mean(dim=(1, 2), keepdim=True)
     return (weights * chosen.detach()).sum(3).clamp(min=0)
 
 
-def features(model, data, batch_size=500):
+def features(model: SwinTransformer, data: ImageSet, batch_size: int = 500) -> Tensor:
     """-> (n, C): the mean token of the last, normalised map, for every picture of an `ImageSet`."""
-    device = next(model.parameters()).device
-    parts = []
-    with _evaluating(model), torch.no_grad():
-        for images in data.images.split(batch_size):
-            images = normalize(images.to(device), data.mean, data.std)
-            parts.append(model.norm(model.forward_features(images)[-1]).mean(dim=(1, 2)))
-    return torch.cat(parts)
+
+    def mean_token(images):
+        return model.forward_head(model.forward_features(images), pre_logits=True)
+
+    return apply_in_batches(mean_token, model, data.images, data.mean, data.std, batch_size)
 
 
-def _walk(model, images):
+def _walk(model: SwinTransformer, images: Tensor) -> Iterator:
     """Each block with the map that enters it and the map that leaves it."""
     x = model.patch_embed(images)
     for stage in model.stages:
@@ -145,13 +147,3 @@ def _places(maps, row, col):
         yield tuple(
             min(n - 1, (2 * i + 1) * n // (2 * m)) for i, n, m in zip((row, col), x.shape[1:3], (H, W))
         )
-
-
-@contextmanager
-def _evaluating(model):
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

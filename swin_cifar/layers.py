@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from swin_cifar.windows import relative_position_index
 
@@ -16,14 +16,14 @@ class PatchEmbed(nn.Module):
     LayerNorm is in the official code.)
     """
 
-    def __init__(self, patch_size=2, in_channels=3, embed_dim=96):
+    def __init__(self, patch_size: int = 2, in_channels: int = 3, embed_dim: int = 96):
         super().__init__()
         self.patch_size = patch_size
         # A convolution whose stride is its kernel is one linear map applied to every patch.
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
         self.norm = FastLayerNorm(embed_dim)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         if images.ndim != 4 or images.shape[1] != self.proj.in_channels:
             raise ValueError(
                 f"expected pictures (B, {self.proj.in_channels}, h, w), got shape {tuple(images.shape)}"
@@ -44,12 +44,12 @@ class PatchMerging(nn.Module):
     of channels. (Swin paper, section 3.1; the LayerNorm is in the official code.)
     """
 
-    def __init__(self, dim):
+    def __init__(self, dim: int):
         super().__init__()
         self.norm = FastLayerNorm(4 * dim)
         self.reduction = FastLinear(4 * dim, 2 * dim, bias=False)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         check_map(x, self.reduction.in_features // 4)
         H, W = x.shape[1:3]
         if H % 2 or W % 2:
@@ -69,7 +69,7 @@ class WindowAttention(nn.Module):
     another shape. (Swin paper, section 3.2, equation 4.)
     """
 
-    def __init__(self, dim, window_size, num_heads):
+    def __init__(self, dim: int, window_size: int, num_heads: int):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads {num_heads} does not divide dim {dim}")
@@ -83,19 +83,19 @@ class WindowAttention(nn.Module):
         index = relative_position_index(window_size)
         self.register_buffer("relative_position_index", index, persistent=False)
 
-    def relative_position_bias(self):
+    def relative_position_bias(self) -> Tensor:
         """-> (heads, N, N): the bias table read out for every query and key of a window."""
         bias = F.embedding(self.relative_position_index, self.relative_position_bias_table)
         return bias.permute(2, 0, 1)
 
-    def explicit_attention(self, x, mask=None):
+    def explicit_attention(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, nW, N, C) -> output (B, nW, N, C) and attention (B, nW, heads, N, N), step by step."""
         q, k, v, attn_bias = self._operands(x, mask)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, nW, heads, N, N)
         attn = (scores + attn_bias).softmax(dim=-1)
         return self._merge_heads(attn @ v), attn
 
-    def fused_attention(self, x, mask=None):
+    def fused_attention(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, nW, N, C) -> (B, nW, N, C): the same in one kernel, which keeps no attention."""
         q, k, v, attn_bias = self._operands(x, mask)
         B, nW = x.shape[:2]
@@ -105,7 +105,7 @@ class WindowAttention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_bias)
         return self._merge_heads(out.unflatten(0, (B, nW)))
 
-    def forward(self, x, mask=None):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # On CPU the fused form is no faster for windows this small: `python -m swin_cifar bench`.
         if x.is_cuda:
             return self.fused_attention(x, mask)
@@ -134,12 +134,12 @@ class WindowAttention(nn.Module):
 class MLP(nn.Module):
     """(..., C) -> (..., C): two linear layers with a GELU between, each token by itself."""
 
-    def __init__(self, dim, hidden_dim):
+    def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
         self.fc1 = FastLinear(dim, hidden_dim)
         self.fc2 = FastLinear(hidden_dim, dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -151,20 +151,20 @@ class DropPath(nn.Module):
     Raises ValueError outside [0, 1). (Huang et al. 2016, "stochastic depth".)
     """
 
-    def __init__(self, drop_prob):
+    def __init__(self, drop_prob: float):
         super().__init__()
         if not 0 <= drop_prob < 1:
             raise ValueError(f"drop_prob must lie in [0, 1), got {drop_prob}")
         self.drop_prob = drop_prob
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.drop_prob == 0:
             return x
         keep = 1 - self.drop_prob
         shape = (x.shape[0],) + (1,) * (x.ndim - 1)
         return x * x.new_empty(shape).bernoulli_(keep).div_(keep)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"drop_prob={self.drop_prob:.3f}"
 
 
@@ -178,7 +178,7 @@ class FastLinear(nn.Linear):
     which took twice the time on the AMD processor where this was measured.
     """
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or x.ndim != 4 or not _HAS_MKL_AND_ONEDNN:
             return super().forward(x)
         x = F.conv2d(x.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias)
@@ -195,7 +195,7 @@ class FastLayerNorm(nn.LayerNorm):
     whole residual stream. The sums are taken in float32 either way.
     """
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         if x.dtype == self.weight.dtype:
             return super().forward(x)
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
@@ -203,6 +203,7 @@ class FastLayerNorm(nn.LayerNorm):
             return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
-def check_map(x, dim):
+def check_map(x: Tensor, dim: int) -> None:
+    """Raise ValueError unless `x` is a token map (B, H, W, dim)."""
     if x.ndim != 4 or x.shape[3] != dim:
         raise ValueError(f"expected a token map (B, H, W, {dim}), got shape {tuple(x.shape)}")

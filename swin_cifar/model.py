@@ -1,12 +1,13 @@
 """The block, the stage and the whole Swin Transformer."""
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from swin_cifar.config import model_config
+from swin_cifar.config import SwinConfig, model_config
 from swin_cifar.layers import (
     MLP,
     DropPath,
@@ -34,7 +35,15 @@ class SwinTransformerBlock(nn.Module):
     shape. (Swin paper, section 3.2, equation 3, figure 3b.)
     """
 
-    def __init__(self, dim, num_heads, window_size, shift_size=0, mlp_ratio=4.0, drop_path=0.0):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        shift_size: int = 0,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+    ):
         super().__init__()
         check_shift(window_size, shift_size)
         self.window_size = window_size
@@ -45,18 +54,18 @@ class SwinTransformerBlock(nn.Module):
         self.mlp = MLP(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         check_map(x, self.attn.qkv.in_features)
         x = x + self.drop_path(self.window_attention(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-    def window_attention(self, x):
+    def window_attention(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C): attention in the (shifted) windows of a map."""
         H, W = x.shape[1:3]
         windows, mask = self.to_windows(x)
         return self.from_windows(self.attn(windows, mask), H, W)
 
-    def to_windows(self, x):
+    def to_windows(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, H, W, C) -> windows (B, nW, N, C) and their mask (nW, N, N), None where all may attend.
 
         The mask is shared between calls: do not change it in place.
@@ -72,7 +81,7 @@ class SwinTransformerBlock(nn.Module):
         mask = attention_mask(H, W, M, self.shift_size, x.device) if padded or shifted else None
         return window_partition(x, M), mask
 
-    def from_windows(self, windows, H, W):
+    def from_windows(self, windows: Tensor, H: int, W: int) -> Tensor:
         """(B, nW, N, C) -> (B, H, W, C): windows back to the map: `to_windows` undone."""
         Hp, Wp = padded_size(H, W, self.window_size)
         shift = shift_per_axis(H, W, self.window_size, self.shift_size)
@@ -82,15 +91,16 @@ class SwinTransformerBlock(nn.Module):
         return x[:, :H, :W]
 
 
-def attention_mask(H, W, window_size, shift_size, device):
+def attention_mask(H: int, W: int, window_size: int, shift_size: int, device: torch.device) -> Tensor:
     """`shifted_window_mask` on `device`, made once per geometry."""
     if torch.compiler.is_compiling():  # a compiler must see how it is made, not a cached tensor
         return shifted_window_mask(H, W, window_size, shift_size, device)
-    return _cached_mask(H, W, window_size, shift_size, device)
+    return cached_mask(H, W, window_size, shift_size, device)
 
 
 @lru_cache(maxsize=256)
-def _cached_mask(H, W, window_size, shift_size, device):
+def cached_mask(H: int, W: int, window_size: int, shift_size: int, device: torch.device) -> Tensor:
+    """`shifted_window_mask`, the same tensor at every call: do not change it in place."""
     with torch.inference_mode(False):  # made while evaluating, it must serve in training too
         return shifted_window_mask(H, W, window_size, shift_size, device)
 
@@ -103,7 +113,16 @@ class SwinStage(nn.Module):
     Raises ValueError for another number of rates. (Swin paper, section 3.1, figure 3a.)
     """
 
-    def __init__(self, dim, depth, num_heads, window_size, mlp_ratio=4.0, drop_path=None, downsample=False):
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        window_size: int,
+        mlp_ratio: float = 4.0,
+        drop_path: list[float] | None = None,
+        downsample: bool = False,
+    ):
         super().__init__()
         drop_path = [0.0] * depth if drop_path is None else list(drop_path)
         if len(drop_path) != depth:
@@ -116,7 +135,7 @@ class SwinStage(nn.Module):
             for i in range(depth)
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
         for block in self.blocks:
             x = block(x)
@@ -131,7 +150,7 @@ class SwinTransformer(nn.Module):
     (Swin paper, figure 3a; mean over the tokens and head: appendix A2.)
     """
 
-    def __init__(self, config):
+    def __init__(self, config: SwinConfig):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.in_channels, config.embed_dim)
@@ -153,7 +172,7 @@ class SwinTransformer(nn.Module):
         self.norm = FastLayerNorm(config.dims[-1])
         self.head = nn.Linear(config.dims[-1], config.num_classes)
 
-    def forward_features(self, images):
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
         """(B, 3, h, w) -> [(B, H, W, C), (B, H/2, W/2, 2C), ...]: the token map after each stage."""
         x = self.patch_embed(images)
         maps = []
@@ -162,13 +181,21 @@ class SwinTransformer(nn.Module):
             maps.append(x)
         return maps
 
-    def forward(self, images):
-        x = self.norm(self.forward_features(images)[-1])  # (B, H, W, C)
-        return self.head(x.mean(dim=(1, 2)))  # (B, num_classes)
+    def forward_features(self, images: Tensor) -> Tensor:
+        """(B, 3, h, w) -> (B, H, W, C): the last token map, normalised."""
+        return self.norm(self.stage_maps(images)[-1])
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, H, W, C) -> (B, num_classes), or the mean tokens (B, C) with `pre_logits`."""
+        x = x.mean(dim=(1, 2))
+        return x if pre_logits else self.head(x)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(images))
 
 
-def create_model(name, **overrides):
-    """A preset by name, with any field of `SwinConfig` overridden: create_model("base", num_classes=100).
+def create_model(name: str, **overrides: Any) -> SwinTransformer:
+    """A preset by name, with any field of `SwinConfig` overridden: create_model("mini", num_classes=100).
 
     Raises ValueError for a name or field that does not exist, suggesting the nearest.
     """

@@ -1,4 +1,4 @@
-"""Any picture, from a file or a URL -> class probabilities."""
+"""Pictures in, answers out: from tensors, a file or a URL to logits and class probabilities."""
 
 import io
 import os
@@ -7,12 +7,17 @@ import time
 import urllib.parse
 import urllib.request
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor, nn
 
-from swin_cifar.data import normalize
+from swin_cifar.checkpoint import Checkpoint
+from swin_cifar.data import ImageSet, normalize
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that starts another program
 MAX_PIXELS = 50_000_000  # of a picture
@@ -21,15 +26,57 @@ TIMEOUT_SECONDS = 10  # of silence
 DEADLINE_SECONDS = 30  # for a whole download
 
 
-class PictureError(ValueError):
-    """A picture cannot be had or read; the message says why."""
+# --- the one way from pictures to answers -----------------------------------------------
 
 
-def predict(checkpoint, source):
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode in here; afterwards each part of the model is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@torch.no_grad()
+def apply_in_batches(
+    function: Callable[[Tensor], Tensor],
+    model: nn.Module,
+    images: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int = 500,
+    amp: bool = False,
+) -> Tensor:
+    """(n, 3, h, w) uint8 -> (n, ...) float32: a function of normalised batches, the model in eval mode.
+
+    Batches go to the model's device; with `amp` they are computed in bf16.
+    """
+    device = next(model.parameters()).device
+    with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=amp):
+        batches = images.split(batch_size)
+        return torch.cat([function(normalize(batch.to(device), mean, std)).float() for batch in batches])
+
+
+def predict_logits(model: nn.Module, data: ImageSet, batch_size: int = 500, amp: bool = False) -> Tensor:
+    """-> (n, classes) float32 logits for every picture of an `ImageSet`, in order, in eval mode."""
+    return apply_in_batches(model, model, data.images, data.mean, data.std, batch_size, amp)
+
+
+def classify(checkpoint: Checkpoint, pictures: Tensor) -> Tensor:
+    """(B, 3, h, w) uint8 -> (B, classes) float32 probabilities, on the model's device."""
+    model, data = checkpoint.model, checkpoint.dataset
+    return apply_in_batches(model, model, pictures, data["mean"], data["std"]).softmax(1)
+
+
+def predict(checkpoint: Checkpoint, source: str | Path) -> list[tuple[str, float]]:
     """-> [(class, probability)], the likeliest first, for a path or an http(s) URL.
 
-    `checkpoint`: what `load_checkpoint` returns. The middle square of the picture is scaled
-    to the size the model was trained on. Raises PictureError.
+    The middle square of the picture is scaled to the size the model was trained on. Raises
+    PictureError.
     """
     picture = to_tensor(load_picture(source), checkpoint.model.config.image_size)
     probabilities = classify(checkpoint, picture[None])[0]
@@ -37,16 +84,14 @@ def predict(checkpoint, source):
     return [(checkpoint.dataset["classes"][i], probabilities[i].item()) for i in order]
 
 
-def classify(checkpoint, pictures):
-    """(B, 3, h, w) uint8 -> (B, classes) float32 probabilities, on the model's device."""
-    device = next(checkpoint.model.parameters()).device
-    images = normalize(pictures.to(device), checkpoint.dataset["mean"], checkpoint.dataset["std"])
-    checkpoint.model.eval()
-    with torch.no_grad():
-        return checkpoint.model(images).softmax(1)
+# --- pictures ---------------------------------------------------------------------------
 
 
-def load_picture(source):
+class PictureError(ValueError):
+    """A picture is not available or cannot be read; the message says why."""
+
+
+def load_picture(source: str | Path) -> Image.Image:
     """A path or an http(s) URL -> an upright PIL picture in RGB.
 
     Grey, palette, CMYK, 16-bit and turned (EXIF) pictures are converted; transparency is laid
@@ -77,7 +122,7 @@ def load_picture(source):
         raise PictureError(f"{source} is not a picture that can be read: {error}") from error
 
 
-def to_tensor(picture, size):
+def to_tensor(picture: Image.Image, size: int) -> Tensor:
     """An RGB picture -> (3, size, size) uint8: its middle square, scaled."""
     picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()

@@ -3,6 +3,9 @@
 import re
 
 import torch
+from torch import Tensor, nn
+
+from swin_cifar.config import SwinConfig
 
 # What each published layout calls our parameters: (pattern of our name, their name).
 _TORCHVISION = [
@@ -21,7 +24,7 @@ _OFFICIAL = [
 _DERIVED = ("attn_mask", "relative_position_index")  # buffers that follow from the geometry
 
 
-def load_torchvision_weights(model, state_dict):
+def load_torchvision_weights(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Copy a state dict of torchvision's swin_t, swin_s, swin_b (or any other size of it) into `model`.
 
     Raises ValueError, and leaves `model` as it was, where names or shapes do not fit; the
@@ -30,7 +33,7 @@ def load_torchvision_weights(model, state_dict):
     _load(model, state_dict, _TORCHVISION)
 
 
-def load_official_weights(model, state_dict):
+def load_official_weights(model: nn.Module, state_dict: dict) -> None:
     """Copy Microsoft's published weights, the content of a .pth with its `model` key or without.
 
     The buffers `attn_mask` and `relative_position_index` are ignored. Raises ValueError, and
@@ -39,20 +42,41 @@ def load_official_weights(model, state_dict):
     _load(model, state_dict.get("model", state_dict), _OFFICIAL)
 
 
-def torchvision_state_dict(model):
+def torchvision_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """-> a state dict that torchvision's SwinTransformer of the same sizes loads strictly."""
     theirs = _rename(model.state_dict(), _TORCHVISION)
     # torchvision keeps the index in its state dict, flattened.
     for name, module in model.named_modules():
         if hasattr(module, "relative_position_index"):
-            key = _their_name(f"{name}.relative_position_index", _TORCHVISION)
+            key = torchvision_name(f"{name}.relative_position_index")
             theirs[key] = module.relative_position_index.flatten().clone()
     return theirs
 
 
-def official_state_dict(model):
+def official_state_dict(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """-> {"model": state dict} in Microsoft's layout, without the derived buffers."""
     return {"model": _rename(model.state_dict(), _OFFICIAL)}
+
+
+def torchvision_model(config: SwinConfig) -> nn.Module:
+    """-> torchvision's SwinTransformer of the same sizes, to compare with."""
+    from torchvision.models.swin_transformer import SwinTransformer  # slow to import
+
+    return SwinTransformer(
+        patch_size=[config.patch_size] * 2,
+        embed_dim=config.embed_dim,
+        depths=list(config.depths),
+        num_heads=list(config.num_heads),
+        window_size=[config.window_size] * 2,
+        mlp_ratio=config.mlp_ratio,
+        stochastic_depth_prob=config.drop_path_rate,
+        num_classes=config.num_classes,
+    )
+
+
+def torchvision_name(name: str) -> str:
+    """-> what torchvision calls the parameter that is `name` here."""
+    return _their_name(name, _TORCHVISION)
 
 
 def _their_name(name, rules):

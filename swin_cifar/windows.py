@@ -1,9 +1,10 @@
 """Pure functions on windows: cut, put back, number the offsets, say who may attend to whom."""
 
 import torch
+from torch import Tensor
 
 
-def window_partition(x, window_size):
+def window_partition(x: Tensor, window_size: int) -> Tensor:
     """(B, H, W, C) -> (B, nW, N, C): cut the map into non-overlapping square windows.
 
     H and W must be multiples of `window_size`; windows come row by row, as do the
@@ -18,7 +19,7 @@ def window_partition(x, window_size):
     return x.transpose(2, 3).reshape(B, -1, M * M, C)  # (B, nW, N, C)
 
 
-def window_reverse(windows, window_size, H, W):
+def window_reverse(windows: Tensor, window_size: int, H: int, W: int) -> Tensor:
     """(B, nW, N, C) -> (B, H, W, C): put the windows back, the inverse of `window_partition`.
 
     Raises ValueError where the windows cannot fill an H x W map. Swapped H and W fill it
@@ -38,7 +39,7 @@ def window_reverse(windows, window_size, H, W):
     return x.transpose(2, 3).reshape(B, H, W, C)
 
 
-def relative_position_index(window_size):
+def relative_position_index(window_size: int) -> Tensor:
     """M -> (N, N) int64 in [0, (2M-1)²): which row of the bias table serves query i and key j.
 
     The offset (dy, dx) = position of i minus position of j lies in [-(M-1), M-1]². Adding
@@ -54,13 +55,13 @@ def relative_position_index(window_size):
     return dy * (2 * M - 1) + dx
 
 
-def padded_size(H, W, window_size):
+def padded_size(H: int, W: int, window_size: int) -> tuple[int, int]:
     """(H, W) -> the smallest multiples of `window_size` that are not smaller."""
     M = window_size
     return H + -H % M, W + -W % M
 
 
-def shift_per_axis(H, W, window_size, shift_size):
+def shift_per_axis(H: int, W: int, window_size: int, shift_size: int) -> tuple[int, int]:
     """The shift actually made along (H, W): none along an axis that one window covers.
 
     Such an axis has no seam to attend across; shifting would only split the window.
@@ -68,12 +69,14 @@ def shift_per_axis(H, W, window_size, shift_size):
     return (shift_size if H > window_size else 0), (shift_size if W > window_size else 0)
 
 
-def shifted_window_mask(H, W, window_size, shift_size, device=None):
+def shifted_window_mask(
+    H: int, W: int, window_size: int, shift_size: int, device: torch.device | str | None = None
+) -> Tensor:
     """-> (nW, N, N) bool on `device`, True where query i may attend to key j.
 
     Describes the windows cut from an H x W map that was padded right and below to
     multiples of `window_size` and then rolled by -`shift_size`. Two tokens of a window
-    may attend to each other when neither was carried around an edge that the other was
+    may attend to each other when neither was wrapped around an edge that the other was
     not (then they are neighbours in the picture too) and neither is padding. Padding
     attends to padding only, so that no row is empty. Raises ValueError for H, W or
     window_size < 1 and for shift_size outside [0, window_size).
@@ -94,13 +97,13 @@ def shifted_window_mask(H, W, window_size, shift_size, device=None):
 
 
 def _axis_labels(size, padded, shift, device):
-    """(padded,): after the roll, 0 = in place, 1 = carried around the edge, -1 = padding."""
+    """(padded,): after the roll, 0 = in place, 1 = wrapped around the edge, -1 = padding."""
     position = torch.arange(padded, device=device).roll(-shift)
     wrapped = (position < shift).long()
     return wrapped.masked_fill(position >= size, -1)
 
 
-def check_shift(window_size, shift_size):
+def check_shift(window_size: int, shift_size: int) -> None:
     """Raise ValueError unless window_size >= 1 and 0 <= shift_size < window_size."""
     _check_window(window_size)
     if not 0 <= shift_size < window_size:
@@ -124,11 +127,11 @@ def _check_divides(H, W, window_size):
 # --- cost -------------------------------------------------------------------------------
 
 
-def msa_multiply_adds(H, W, C):
+def msa_multiply_adds(H: int, W: int, C: int) -> int:
     """Multiply-adds of self-attention over all H·W tokens at once. (Swin paper, equation 1.)"""
     return 4 * H * W * C**2 + 2 * (H * W) ** 2 * C
 
 
-def window_msa_multiply_adds(H, W, C, window_size):
+def window_msa_multiply_adds(H: int, W: int, C: int, window_size: int) -> int:
     """Multiply-adds of self-attention inside windows of M x M tokens. (Swin paper, equation 2.)"""
     return 4 * H * W * C**2 + 2 * window_size**2 * H * W * C

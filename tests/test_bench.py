@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 
-from swin_cifar.bench import _models, _pass, arithmetic_ceiling, count_flops, measure
+from swin_cifar.bench import _models, _pass, arithmetic_ceiling, measure
 from swin_cifar.config import model_config
+from swin_cifar.system import count_flops
 
 CPU = torch.device("cpu")
 

@@ -14,31 +14,25 @@ import pytest
 import torch
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
-from swin_cifar.checkpoint import (
-    CheckpointError,
-    History,
-    claim_path,
-    load_checkpoint,
-    release_path,
-    save_checkpoint,
-    sha256,
-)
-from swin_cifar.config import SwinConfig
+from swin_cifar.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, sha256
+from swin_cifar.config import SwinConfig, TrainConfig
 from swin_cifar.data import load_shapes10
+from swin_cifar.history import Epoch, History, Metrics, Results
 from swin_cifar.model import SwinTransformer
+from swin_cifar.system import claim_path, release_path
 
 CONFIG = SwinConfig(patch_size=4, embed_dim=12, depths=(1, 1), num_heads=(3, 3), drop_path_rate=0.1)
 DATASET = {"name": "animals", "classes": ("ant", "bee"), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
 HISTORY = History(
-    model={"depths": [1, 1]},
-    recipe={"epochs": 2},
+    model=CONFIG,
+    recipe=TrainConfig(epochs=2),
     dataset="animals",
     train_size=7,
     validation_size=3,
     device="CPU, 1 threads",
     versions={"torch": "2.6"},
-    epochs=[{"epoch": 1, "train_loss": 2.25, "seconds": 1e-3}],
-    results={"test": {"accuracy": 0.5}},
+    epochs=[Epoch(1, 2.25, 0.1, 1e-3, 1.5, 30.0)],
+    results=Results(seconds=1.5, test=Metrics("animals", 4, 1.25, 0.5)),
 )
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forking and signals are POSIX's")
@@ -81,7 +75,7 @@ def test_of_many_at_once_each_gets_a_name_of_its_own(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="cannot write .*run.pt: "):
+    with pytest.raises(OSError, match="cannot write .*run.pt: "):
         claim_path(tmp_path / "file" / "run.pt")
 
 
@@ -102,7 +96,7 @@ def test_everything_comes_back(path):
     assert checkpoint.model.config == CONFIG
     assert checkpoint.dataset == DATASET
     assert checkpoint.history == HISTORY
-    assert checkpoint.training is None
+    assert checkpoint.resume_state is None
 
 
 def test_the_history_lies_beside_it_as_json(path):
@@ -127,13 +121,13 @@ def test_an_image_set_is_saved_by_its_name_classes_and_statistics(tmp_path):
 
 def test_a_checkpoint_can_be_saved_again_from_what_was_loaded(path, tmp_path):
     first = load_checkpoint(path)
-    training = {"step": 3, "weights": model_of(1).state_dict()}
-    save_checkpoint(tmp_path / "new" / "again.pt", first.model, first.dataset, first.history, training)
+    state = {"step": 3, "weights": model_of(1).state_dict()}
+    save_checkpoint(tmp_path / "new" / "again.pt", first.model, first.dataset, first.history, state)
     again = load_checkpoint(tmp_path / "new" / "again.pt")
     assert same_weights(again.model, first.model)
     assert (again.dataset, again.history) == (first.dataset, first.history)
-    assert again.training["step"] == 3
-    assert torch.equal(again.training["weights"]["head.weight"], model_of(1).head.weight)
+    assert again.resume_state["step"] == 3
+    assert torch.equal(again.resume_state["weights"]["head.weight"], model_of(1).head.weight)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 import torch
 from matplotlib.figure import Figure
-from planted_answers import ALIKE, PLANTED
 
+from planted_answers import ALIKE, PLANTED
 from swin_cifar.checks import EXERCISES, core, pad_centred
 from swin_cifar.checks.core import Exercise, Sign
 from swin_cifar.model import SwinTransformerBlock

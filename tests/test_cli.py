@@ -17,9 +17,10 @@ from PIL import Image
 
 from swin_cifar import bench, data, training
 from swin_cifar.__main__ import main
-from swin_cifar.checkpoint import History, load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import load_checkpoint, save_checkpoint
 from swin_cifar.config import MODELS, RECIPES
 from swin_cifar.data import load_shapes10
+from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
 
 RUN = Path("checkpoints/runs/nano_shapes10.pt")
@@ -92,7 +93,7 @@ def the_error(capsys):
 
 
 def as_json(history):
-    return json.dumps(asdict(history))  # where a tuple is a list
+    return json.dumps(history.to_dict())
 
 
 def measured(text):
@@ -109,9 +110,9 @@ def test_train_writes_checkpoint_history_and_curves(finished_run):
     history = History.load(folder / "run.json")
     assert as_json(load_checkpoint(folder / "run.pt", dataset="shapes10").history) == as_json(history)
     assert (history.train_size, len(history.epochs)) == (224, 1)
-    assert history.results["test"]["count"] == 64
+    assert history.results.test.count == 64
     assert Image.open(folder / "run.png").size > (600, 200)
-    expected = ("shapes10", round(100 * history.results["test"]["accuracy"], 2), 64)
+    expected = ("shapes10", round(100 * history.accuracy("test"), 2), 64)
     assert measured(printed) == expected
     assert "224 shapes10 pictures" in printed and "32 held out" in printed
     assert "NOT CIFAR-10" not in printed  # it was asked for
@@ -119,11 +120,11 @@ def test_train_writes_checkpoint_history_and_curves(finished_run):
 
 def test_a_run_that_starts_beside_another_takes_another_name(monkeypatch):
     def fit_beside_a_second_run(*args, **kwargs):
-        monkeypatch.setattr("swin_cifar.__main__.fit", training.fit)
+        monkeypatch.setattr("swin_cifar.__main__.train_and_test", training.train_and_test)
         assert train(*SHORT) == 0  # from start to end, before the first has saved anything
-        return training.fit(*args, **kwargs)
+        return training.train_and_test(*args, **kwargs)
 
-    monkeypatch.setattr("swin_cifar.__main__.fit", fit_beside_a_second_run)
+    monkeypatch.setattr("swin_cifar.__main__.train_and_test", fit_beside_a_second_run)
     assert train(*SHORT) == 0
     assert {path.name for path in files() if path.suffix == ".pt"} == {RUN.name, "nano_shapes10-2.pt"}
 
@@ -214,7 +215,7 @@ def test_numbers_that_make_no_sense_are_refused(options, capsys):
 def test_set_changes_any_field_of_the_recipe():
     assert train(*SHORT, "--set", "label_smoothing=0.2", "--set", "flip=false") == 0
     recipe = load_checkpoint(RUN).history.recipe
-    assert (recipe["label_smoothing"], recipe["flip"], recipe["epochs"]) == (0.2, False, 1)
+    assert (recipe.label_smoothing, recipe.flip, recipe.epochs) == (0.2, False, 1)
 
 
 @pytest.mark.parametrize("setting", ["label_smooth=0.2", "label_smoothing", "label_smoothing=", "flip=maybe",
@@ -260,7 +261,7 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(press_ctrl_c, capsy
     assert train(*options) == 1
     # From there at the end of the first epoch, then in the middle of the second.
     for saved_step, steps_from_there in ((2, 1), (3, 2)):
-        assert load_checkpoint(RUN).training["step"] == saved_step
+        assert load_checkpoint(RUN).resume_state["step"] == saved_step
         printed = capsys.readouterr()
         assert f"train --resume {RUN}" in printed.out
         assert "interrupted" in printed.err and "Traceback" not in printed.err
@@ -273,14 +274,14 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(press_ctrl_c, capsy
     whole, pieced = load_checkpoint("whole.pt"), load_checkpoint(RUN)
     ours, theirs = pieced.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert pieced.history.results["test"] == whole.history.results["test"]
+    assert pieced.history.results.test == whole.history.results.test
     timing = {"seconds", "images_per_second"}
     ours, theirs = (
-        [{k: v for k, v in epoch.items() if k not in timing} for epoch in c.history.epochs]
+        [{k: v for k, v in asdict(epoch).items() if k not in timing} for epoch in c.history.epochs]
         for c in (pieced, whole)
     )
     assert len(ours) == 3 and ours == theirs
-    assert pieced.training is None
+    assert pieced.resume_state is None
     assert as_json(History.load(RUN.with_suffix(".json"))) == as_json(pieced.history)
     assert RUN.with_suffix(".png").exists()
 
@@ -288,7 +289,7 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(press_ctrl_c, capsy
 def test_an_interrupted_run_holds_a_model_that_can_be_used(press_ctrl_c, capsys):
     press_ctrl_c(2)
     assert train(*SHORT) == 1
-    assert load_checkpoint(RUN).training["step"] == 2
+    assert load_checkpoint(RUN).resume_state["step"] == 2
     assert main(["evaluate", "--device", "cpu"]) == 0
     assert "test accuracy on shapes10" in capsys.readouterr().out
 

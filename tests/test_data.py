@@ -112,7 +112,6 @@ def published(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "test_list", sums[-1:])
     monkeypatch.setattr(CIFAR10, "meta", meta)
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5(folder / CIFAR10.filename))
-    monkeypatch.setattr(data, "_FILES", [*sums, [meta["filename"], meta["md5"]]])
     monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{free_port()}/{CIFAR10.filename}")
     monkeypatch.setenv("no_proxy", "*")
     return folder

@@ -12,9 +12,10 @@ import torch.multiprocessing
 
 from swin_cifar import distributed
 from swin_cifar.__main__ import main
-from swin_cifar.checkpoint import History, load_checkpoint
+from swin_cifar.checkpoint import load_checkpoint
 from swin_cifar.config import model_config, train_config
 from swin_cifar.data import load_shapes10
+from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
 from swin_cifar.training import fit
 
@@ -44,8 +45,8 @@ def train_tiny(seed=0):
 def train_as_one_of_two(rank, port, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-    with distributed.joined("cpu"):
-        assert distributed.gather(f"from {rank}") == ["from 0", "from 1"]
+    with distributed.process_group("cpu"):
+        assert distributed.all_gather(f"from {rank}") == ["from 0", "from 1"]
         torch.save(train_tiny()[1], folder / f"{rank}.pt")
 
 
@@ -80,11 +81,11 @@ def test_torchrun_trains_and_one_process_writes(tmp_path):
     history = History.load(runs / "nano_shapes10.json")
     assert history.device == "2 x CPU, 1 thread"
     assert load_checkpoint(runs / "nano_shapes10.pt").history == history
-    assert 0.05 < history.epochs[0]["train_accuracy"] < 0.2  # of all pictures, counted once
+    assert 0.05 < history.epochs[0].train_accuracy < 0.2  # of all pictures, counted once
 
 
 def test_processes_that_found_different_data_do_not_train(monkeypatch, capsys):
-    monkeypatch.setattr(distributed, "gather", lambda name: [name, "cifar10"])
+    monkeypatch.setattr(distributed, "all_gather", lambda name: [name, "cifar10"])
     assert main(["train", "--data", "shapes10"]) == 1
     assert "found different data, cifar10 and shapes10: choose with --data" in capsys.readouterr().err
 
@@ -93,4 +94,4 @@ def test_batches_that_cannot_be_shared_equally_are_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     train, _ = load_shapes10(128, 1)
     with pytest.raises(ValueError, match="3 processes cannot share batches of 128"):
-        fit(SwinTransformer(model_config("nano")), train, config=train_config("nano"))
+        fit(SwinTransformer(model_config("nano")), train, recipe=train_config("nano"))

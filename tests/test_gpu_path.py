@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from swin_cifar import ImageSet, create_model, predict_logits, train_config
+from swin_cifar import ImageSet, create_model, predict_logits, train_config, training_batch
 from swin_cifar.layers import WindowAttention
-from swin_cifar.model import _cached_mask
-from swin_cifar.training import training_batch, update_ema
+from swin_cifar.model import cached_mask
+from swin_cifar.training import update_ema
 
-RECIPE = train_config("base")
+RECIPE = train_config("mini")
 pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast says so
 
 
@@ -29,13 +29,13 @@ def pretends():
 
 @pytest.fixture
 def on_a_gpu():
-    """-> two models `base` and 600 pictures that believe to be on a GPU."""
+    """-> two models `mini` and 600 pictures that believe to be on a GPU."""
     if not pretends():
         pytest.skip("this torch cannot pretend to have a GPU")
-    models = create_model("base"), create_model("base")
+    models = create_model("mini"), create_model("mini")
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
-    _cached_mask.cache_clear()
+    cached_mask.cache_clear()
     with FakeTensorMode():
         for model in models:
             model._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cuda"))
@@ -43,7 +43,7 @@ def on_a_gpu():
         labels = torch.zeros(600, dtype=torch.long, device="cuda")
         data = ImageSet("fake", tuple("abcdefghij"), (0.5,) * 3, (0.2,) * 3, images, labels)
         yield *models, data
-    _cached_mask.cache_clear()  # these masks have no numbers
+    cached_mask.cache_clear()  # these masks have no numbers
     torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
 
 

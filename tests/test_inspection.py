@@ -4,13 +4,13 @@ from itertools import product
 
 import pytest
 import torch
-from oracles import attention_weights, enlarge_weights, true_windows
 
+from oracles import attention_weights, enlarge_weights, true_windows
 from swin_cifar import load_shapes10, normalize
 from swin_cifar.config import SwinConfig
 from swin_cifar.inspection import attention_maps, class_map, features, grad_cam, influence, reach
 from swin_cifar.model import SwinTransformer
-from swin_cifar.training import predict_logits
+from swin_cifar.predict import predict_logits
 
 CONFIG = SwinConfig(patch_size=2, embed_dim=12, depths=(2, 2), num_heads=(2, 3), window_size=4)
 SIZES = [(20, 12), (16, 16), (11, 26)]  # pixels: maps that windows divide, pad, and cover along one axis
@@ -64,7 +64,7 @@ def test_the_weights_are_large_enough_to_show_a_missing_shift(model):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_pixel_has_influence_exactly_where_it_can_reach(model, size):
-    H, W = model.forward_features(torch.zeros(1, 3, *size))[-1].shape[1:3]
+    H, W = model.forward_features(torch.zeros(1, 3, *size)).shape[1:3]
     for row, col in {(0, 0), (H // 2, W // 2), (H - 1, W - 1)}:
         measured = influence(model, torch.randn(3, *size), row, col)
         counted = reach(model, *size, row, col)
@@ -117,4 +117,4 @@ def test_features_are_what_the_head_reads(model):
     assert found.shape == (50, 24)
     assert (model.head(found) - predict_logits(model, data)).abs().max() < 1e-4
     images = normalize(data.images[:1], data.mean, data.std)
-    assert torch.allclose(found[0], model.norm(model.forward_features(images)[-1]).mean((0, 1, 2)), atol=1e-5)
+    assert torch.allclose(found[0], model.forward_features(images).mean((0, 1, 2)), atol=1e-5)

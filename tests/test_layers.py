@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import attend, enlarge_weights
 from torch import nn
 
+from oracles import attend, enlarge_weights
 from swin_cifar import MLP, DropPath, PatchEmbed, PatchMerging, WindowAttention, shifted_window_mask
 from swin_cifar.layers import FastLayerNorm, FastLinear
 
@@ -73,7 +73,7 @@ def test_attention_equals_loops_over_queries_and_heads(attention):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_both_readings_of_attention_agree(attention, masked):
+def test_both_implementations_of_attention_agree(attention, masked):
     x = torch.randn(2, 4, 9, 12)
     mask = shifted_window_mask(5, 6, 3, 1) if masked else None
     out, weights = attention.explicit_attention(x, mask)

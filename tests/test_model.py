@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import attention_in_true_windows, enlarge_weights, true_windows
 from torch.nn import functional as F
 
+from oracles import attention_in_true_windows, enlarge_weights, true_windows
 from swin_cifar import SwinConfig, SwinStage, SwinTransformer, SwinTransformerBlock, create_model
 from swin_cifar.config import train_config
 
@@ -100,10 +100,17 @@ def test_stage_halves_the_map_and_doubles_the_channels():
     assert [block.shift_size for block in stage.blocks] == [0, 2, 0]
 
 
-def test_forward_features_gives_the_map_of_each_stage():
-    model = create_model("base")
-    maps = model.forward_features(torch.randn(2, 3, 32, 32))
+def test_stage_maps_are_the_map_of_each_stage_and_the_last_is_normalised():
+    model = create_model("mini").eval()
+    images = torch.randn(2, 3, 32, 32)
+    maps = model.stage_maps(images)
     assert [tuple(m.shape) for m in maps] == [(2, 16, 16, 96), (2, 8, 8, 192), (2, 4, 4, 384)]
+    x = model.forward_features(images)
+    assert torch.equal(x, model.norm(maps[-1]))
+    mean = model.forward_head(x, pre_logits=True)
+    assert torch.equal(mean, x.mean((1, 2)))
+    assert torch.equal(model.forward_head(x), model.head(mean))
+    assert torch.equal(model(images), model.head(mean))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 50), (32, 30), (33, 32)])
@@ -127,7 +134,7 @@ def test_presets_have_the_papers_parameter_counts(name, parameters):
 
 
 def test_drop_path_rates_grow_from_zero_to_the_last_block():
-    model = create_model("base", drop_path_rate=0.3)
+    model = create_model("mini", drop_path_rate=0.3)
     rates = [block.drop_path.drop_prob for stage in model.stages for block in stage.blocks]
     assert rates == pytest.approx([i / 9 * 0.3 for i in range(10)])
 
@@ -175,16 +182,16 @@ def test_shapes_can_be_traced_without_data():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: create_model("bass"), "did you mean 'base'"),
-        (lambda: create_model("base", num_class=3), "did you mean 'num_classes'"),
+        (lambda: create_model("minni"), "did you mean 'mini'"),
+        (lambda: create_model("mini", num_class=3), "did you mean 'num_classes'"),
         (lambda: train_config("nanno"), "did you mean 'nano'"),
         (lambda: train_config("nano", epoch=3), "did you mean 'epochs'"),
-        (lambda: create_model("base", num_heads=(3, 6)), "one entry per stage"),
-        (lambda: create_model("base", num_heads=(5, 6, 12)), "5 does not divide"),
-        (lambda: create_model("base", window_size=0), "window_size must be"),
-        (lambda: create_model("base", embed_dim=9.5), "whole number"),
-        (lambda: create_model("base", depths=(0, 2, 2)), "at least 1"),
-        (lambda: create_model("base", drop_path_rate=1.0), r"\[0, 1\)"),
+        (lambda: create_model("mini", num_heads=(3, 6)), "one entry per stage"),
+        (lambda: create_model("mini", num_heads=(5, 6, 12)), "5 does not divide"),
+        (lambda: create_model("mini", window_size=0), "window_size must be"),
+        (lambda: create_model("mini", embed_dim=9.5), "whole number"),
+        (lambda: create_model("mini", depths=(0, 2, 2)), "at least 1"),
+        (lambda: create_model("mini", drop_path_rate=1.0), r"\[0, 1\)"),
         (lambda: train_config("nano", epochs=0), "epochs must be at least 1"),
         (lambda: train_config("nano", mixup_prob=0.7, cutmix_prob=0.7), "more than 1"),
         (lambda: train_config("nano", epochs=1.5), "whole number"),

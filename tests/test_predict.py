@@ -1,6 +1,7 @@
 """Pictures of every kind, from files and from a server that misbehaves, and what they are taken for."""
 
 import contextlib
+import importlib
 import io
 import socket
 import struct
@@ -17,6 +18,8 @@ from swin_cifar.checkpoint import Checkpoint
 from swin_cifar.config import SwinConfig
 from swin_cifar.model import SwinTransformer
 from swin_cifar.predict import PictureError, classify, load_picture, predict, to_tensor
+
+MODULE = importlib.import_module("swin_cifar.predict")  # `swin_cifar.predict` is the function
 
 # --- kinds of pictures ------------------------------------------------------------------
 
@@ -167,9 +170,9 @@ def test_what_is_no_file_is_refused(name, tmp_path, monkeypatch):
 def test_a_picture_with_too_many_pixels_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "large.png"
     path.write_bytes(encoded(NOISE, "PNG"))
-    monkeypatch.setattr("swin_cifar.predict.MAX_PIXELS", 20 * 20)
+    monkeypatch.setattr(MODULE, "MAX_PIXELS", 20 * 20)
     assert load_picture(path).size == (20, 20)
-    monkeypatch.setattr("swin_cifar.predict.MAX_PIXELS", 20 * 20 - 1)
+    monkeypatch.setattr(MODULE, "MAX_PIXELS", 20 * 20 - 1)
     with pytest.raises(PictureError, match="20 x 20 pixels"):
         load_picture(path)
 
@@ -246,9 +249,9 @@ def server():
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("swin_cifar.predict.TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr("swin_cifar.predict.DEADLINE_SECONDS", 0.8)
-    monkeypatch.setattr("swin_cifar.predict.MAX_BYTES", len(PICTURE))
+    monkeypatch.setattr(MODULE, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(MODULE, "DEADLINE_SECONDS", 0.8)
+    monkeypatch.setattr(MODULE, "MAX_BYTES", len(PICTURE))
 
 
 @pytest.mark.parametrize("path", ["/good", "/moved"])

@@ -7,11 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+import swin_cifar.run as run
 import swin_cifar.training as training
 from swin_cifar import TrainConfig, create_model, evaluate, fit, learning_rate, load_checkpoint, load_shapes10
-from swin_cifar.checkpoint import CheckpointError, History, describe_device, versions
-from swin_cifar.ladder import flat_model
-from swin_cifar.training import TrainingDiverged, _compiled, make_optimizer, predict_logits, training_batch
+from swin_cifar.checkpoint import CheckpointError
+from swin_cifar.data import normalize, training_batch
+from swin_cifar.history import History
+from swin_cifar.predict import predict_logits
+from swin_cifar.run import TrainingDiverged, compile_or_not, epoch_order
+from swin_cifar.system import device_name, versions
+from swin_cifar.training import make_optimizer
+from swin_cifar.variants import flat_model
 
 RECIPE = TrainConfig(
     epochs=3,
@@ -68,16 +74,16 @@ def test_one_batch_is_learnt_by_heart(data):
         epochs=60, batch_size=32, crop_padding=0, flip=False, label_smoothing=0.0, learning_rate=3e-3
     )
     model = tiny(drop_path_rate=0.0)
-    history = fit(model, train, config=config, progress=False)
+    history = fit(model, train, recipe=config, progress=False)
     assert evaluate(model, train).accuracy == 1
-    assert history.epochs[0]["train_loss"] == pytest.approx(math.log(10), abs=0.5)
+    assert history.epochs[0].train_loss == pytest.approx(math.log(10), abs=0.5)
 
 
 def test_evaluate_counts_every_picture_once(data):
     model, (_, test) = tiny(), data
     metrics = evaluate(model, test, batch_size=7)  # the last batch is smaller
     model.eval()
-    images = training.normalize(test.images, test.mean, test.std)
+    images = normalize(test.images, test.mean, test.std)
     with torch.no_grad():
         logits = model(images)
     hits = sum(int(row.argmax()) == label for row, label in zip(logits, test.labels.tolist()))
@@ -97,14 +103,14 @@ def test_evaluation_leaves_the_mode_as_it_was(data):
 def test_fit_records_every_epoch(data):
     model = tiny()
     history = fit(model, *data, RECIPE, progress=False)
-    assert [record["epoch"] for record in history.epochs] == [1, 2, 3]
+    assert [record.epoch for record in history.epochs] == [1, 2, 3]
     assert (history.dataset, history.train_size) == ("shapes10", 160)
-    assert history.recipe["ema_decay"] == 0.9
-    assert history.model["embed_dim"] == 16
+    assert history.recipe.ema_decay == 0.9
+    assert history.model.embed_dim == 16
     last = history.epochs[-1]
-    assert last["validation_accuracy"] == evaluate(model, data[1]).accuracy
-    assert last["learning_rate"] == pytest.approx(RECIPE.min_learning_rate)
-    assert all(record["seconds"] > 0 and record["images_per_second"] > 0 for record in history.epochs)
+    assert last.validation_accuracy == history.accuracy("validation") == evaluate(model, data[1]).accuracy
+    assert last.learning_rate == pytest.approx(RECIPE.min_learning_rate)
+    assert all(record.seconds > 0 and record.images_per_second > 0 for record in history.epochs)
 
 
 def test_the_averaged_weights_are_the_mean_that_the_decay_says(data):
@@ -114,14 +120,14 @@ def test_the_averaged_weights_are_the_mean_that_the_decay_says(data):
 
     def spy(forward, *args):
         result = step(forward, *args)
-        weights.append([p.detach().clone() for p in forward.parameters()])
+        weights.append([p.detach().clone() for p in model.parameters()])
         return result
 
     model = tiny()
     start = [p.detach().clone() for p in model.parameters()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "training_step", spy)
-        fit(model, data[0], config=config, progress=False)
+        fit(model, data[0], recipe=config, progress=False)
     for p, w0, w1, w2 in zip(model.parameters(), start, *weights):
         first = 2 / 11 * w0 + 9 / 11 * w1
         torch.testing.assert_close(p.detach(), 3 / 12 * first + 9 / 12 * w2)
@@ -130,7 +136,7 @@ def test_the_averaged_weights_are_the_mean_that_the_decay_says(data):
 def test_same_seed_same_weights_other_seed_others(data):
     models = [tiny() for _ in range(3)]
     for model, seed in zip(models, (5, 5, 6)):
-        fit(model, data[0], config=replace(RECIPE, epochs=1, seed=seed), progress=False)
+        fit(model, data[0], recipe=replace(RECIPE, epochs=1, seed=seed), progress=False)
     assert same(models[0], models[1])
     assert not same(models[0], models[2])
 
@@ -142,13 +148,13 @@ def stop_a_run(data, path, config, stop_after):
     def press_ctrl_c(*args):
         done.append(1)
         if len(done) == stop_after:
-            training.signal.raise_signal(training.signal.SIGINT)
+            run.signal.raise_signal(run.signal.SIGINT)
         return step(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "training_step", press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
-            fit(tiny(), *data, config, checkpoint=path, progress=False)
+            fit(tiny(), *data, config, checkpoint_path=path, progress=False)
     assert len(done) == stop_after  # the step was finished, and none begun after it
 
 
@@ -158,18 +164,18 @@ def test_resumed_weights_equal_uninterrupted_ones_bit_for_bit(data, stop_after, 
     expected = fit(whole, *data, RECIPE, progress=False)
     stop_a_run(data, path, RECIPE, stop_after)
     other = tiny(seed=9)
-    history = fit(other, *data, RECIPE, checkpoint=path, resume=True, progress=False)
+    history = fit(other, *data, RECIPE, checkpoint_path=path, resume=True, progress=False)
     assert same(other, whole)
     assert same(load_checkpoint(path).model, whole)
     for ours, theirs in zip(history.epochs, expected.epochs):
         for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-9)
+            assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-9)
 
 
 def test_a_finished_run_resumes_to_itself(data, tmp_path):
     path, model, other = tmp_path / "run.pt", tiny(), tiny(seed=9)
-    fit(model, *data, RECIPE, checkpoint=path, progress=False)
-    history = fit(other, *data, RECIPE, checkpoint=path, resume=True, progress=False)
+    fit(model, *data, RECIPE, checkpoint_path=path, progress=False)
+    history = fit(other, *data, RECIPE, checkpoint_path=path, resume=True, progress=False)
     assert same(model, other)
     assert len(history.epochs) == 3
 
@@ -177,29 +183,36 @@ def test_a_finished_run_resumes_to_itself(data, tmp_path):
 def test_a_run_continued_elsewhere_names_both_places(data, tmp_path, monkeypatch):
     path, config = tmp_path / "run.pt", replace(RECIPE, epochs=1)
     stop_a_run(data, path, config, stop_after=2)
-    monkeypatch.setattr(training, "describe_device", lambda device: "another machine")
-    monkeypatch.setattr(training, "versions", lambda: versions() | {"torch": "9.9"})
-    history = fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False)
-    assert history.device == f"{describe_device(torch.device('cpu'))}, then another machine"
+    monkeypatch.setattr(run, "device_name", lambda device: "another machine")
+    monkeypatch.setattr(run, "versions", lambda: versions() | {"torch": "9.9"})
+    history = fit(tiny(), *data, config, checkpoint_path=path, resume=True, progress=False)
+    assert history.device == f"{device_name(torch.device('cpu'))}, then another machine"
     assert history.versions == versions() | {"torch": f"{versions()['torch']}, then 9.9"}
     assert History.load(path.with_suffix(".json")) == history
-    monkeypatch.setattr(training, "describe_device", lambda device: "a third machine")  # it has ended
-    assert fit(tiny(), *data, config, checkpoint=path, resume=True, progress=False) == history
+    monkeypatch.setattr(run, "device_name", lambda device: "a third machine")  # it has ended
+    assert fit(tiny(), *data, config, checkpoint_path=path, resume=True, progress=False) == history
 
 
 def test_resuming_another_run_is_refused(data, tmp_path):
     path = tmp_path / "run.pt"
-    fit(tiny(), data[0], config=replace(RECIPE, epochs=1), checkpoint=path, progress=False)
+    fit(tiny(), data[0], recipe=replace(RECIPE, epochs=1), checkpoint_path=path, progress=False)
     with pytest.raises(CheckpointError, match="recipe there {'epochs': 1}, here {'epochs': 3}"):
-        fit(tiny(), data[0], config=RECIPE, checkpoint=path, resume=True, progress=False)
+        fit(tiny(), data[0], recipe=RECIPE, checkpoint_path=path, resume=True, progress=False)
     wider = create_model("nano", embed_dim=32, num_heads=(2, 4))
     with pytest.raises(CheckpointError, match="embed_dim"):
-        fit(wider, data[0], config=replace(RECIPE, epochs=1), checkpoint=path, resume=True, progress=False)
+        fit(
+            wider,
+            data[0],
+            recipe=replace(RECIPE, epochs=1),
+            checkpoint_path=path,
+            resume=True,
+            progress=False,
+        )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path, monkeypatch):
     path = tmp_path / "run.pt"
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0)
     batch, count = training_batch, []
 
     def poisoned(*args):
@@ -207,17 +220,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_pa
         count.append(1)
         return (images * math.nan if len(count) == 8 else images), targets
 
-    monkeypatch.setattr(training, "training_batch", poisoned)
+    monkeypatch.setattr(run, "training_batch", poisoned)
     with pytest.raises(TrainingDiverged, match=r"nan in step 8 \(epoch 2\) at learning rate .*run\.pt"):
-        fit(tiny(), data[0], config=RECIPE, checkpoint=path, progress=False)
+        fit(tiny(), data[0], recipe=RECIPE, checkpoint_path=path, progress=False)
     saved = load_checkpoint(path)
     assert len(saved.history.epochs) == 1
     assert all(tensor.isfinite().all() for tensor in saved.model.state_dict().values())
 
 
 def test_a_save_that_fails_midway_does_not_end_the_run(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
-    save, calls = training.save_checkpoint, []
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0)
+    save, calls = run.save_checkpoint, []
 
     def fails_first(*args):
         calls.append(1)
@@ -225,10 +238,10 @@ def test_a_save_that_fails_midway_does_not_end_the_run(data, tmp_path, monkeypat
             raise CheckpointError("no space left on the disk")
         save(*args)
 
-    monkeypatch.setattr(training, "save_checkpoint", fails_first)
-    fit(tiny(), data[0], config=RECIPE, checkpoint=tmp_path / "run.pt", progress=False)
+    monkeypatch.setattr(run, "save_checkpoint", fails_first)
+    fit(tiny(), data[0], recipe=RECIPE, checkpoint_path=tmp_path / "run.pt", progress=False)
     assert "not saved, training goes on: no space left" in capsys.readouterr().out
-    assert load_checkpoint(tmp_path / "run.pt").training is None
+    assert load_checkpoint(tmp_path / "run.pt").resume_state is None
 
 
 def test_the_bar_and_the_line_of_an_epoch_tell_loss_accuracy_rate_and_speed(data, capsys):
@@ -241,16 +254,14 @@ def test_the_bar_and_the_line_of_an_epoch_tell_loss_accuracy_rate_and_speed(data
 
 def test_fewer_pictures_than_a_batch_is_an_error(data):
     with pytest.raises(ValueError, match="160 pictures do not fill one batch of 500"):
-        fit(tiny(), data[0], config=replace(RECIPE, batch_size=500), progress=False)
+        fit(tiny(), data[0], recipe=replace(RECIPE, batch_size=500), progress=False)
 
 
 def test_each_epoch_and_each_seed_has_an_order_of_its_own():
-    orders = {
-        tuple(training.epoch_order(50, seed, epoch).tolist()) for seed in range(3) for epoch in range(4)
-    }
+    orders = {tuple(epoch_order(50, seed, epoch).tolist()) for seed in range(3) for epoch in range(4)}
     assert len(orders) == 12
     assert all(sorted(order) == list(range(50)) for order in orders)
-    assert training.epoch_order(50, 1, 2).equal(training.epoch_order(50, 1, 2))
+    assert epoch_order(50, 1, 2).equal(epoch_order(50, 1, 2))
 
 
 def test_a_batch_depends_on_its_generator_alone(data):
@@ -270,20 +281,20 @@ def test_where_nothing_compiles_training_goes_on(data, monkeypatch, capsys):
     def broken(model):
         raise RuntimeError("no compiler\nsecond line")
 
-    model = tiny()
+    model, images = tiny(), torch.randn(8, 3, 32, 32)
     monkeypatch.setattr(torch, "compile", lambda model: lambda images: broken(model))
-    assert _compiled(model, data[0], 8, amp=False) is model
+    assert compile_or_not(model, images, amp=False) is model
     assert capsys.readouterr().out == "not compiled, training goes on: no compiler\n"
     monkeypatch.setattr(torch, "compile", lambda model: model.forward)
     before = torch.get_rng_state()
-    assert _compiled(model, data[0], 8, amp=False) == model.forward
+    assert compile_or_not(model, images, amp=False) == model.forward
     assert all(p.grad is None for p in model.parameters()) and torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_model_that_could_not_be_loaded_again_is_not_trained_for_hours(data, tmp_path):
     model = flat_model("nano", position=True)
     with pytest.raises(CheckpointError, match="holds a plain SwinTransformer"):
-        fit(model, data[0], config=RECIPE, checkpoint=tmp_path / "a.pt", progress=False)
+        fit(model, data[0], recipe=RECIPE, checkpoint_path=tmp_path / "a.pt", progress=False)
     assert not (tmp_path / "a.pt").exists()
 
 
@@ -291,9 +302,9 @@ def test_weights_are_kept_where_the_last_save_fails(data, tmp_path, monkeypatch)
     def full(*args):
         raise CheckpointError("disk full")
 
-    monkeypatch.setattr(training, "save_checkpoint", full)
+    monkeypatch.setattr(run, "save_checkpoint", full)
     model, other = tiny(), tiny()
     with pytest.raises(CheckpointError, match="disk full"):
-        fit(model, data[0], config=RECIPE, checkpoint=tmp_path / "a.pt", progress=False)
-    fit(other, data[0], config=RECIPE, progress=False)
+        fit(model, data[0], recipe=RECIPE, checkpoint_path=tmp_path / "a.pt", progress=False)
+    fit(other, data[0], recipe=RECIPE, progress=False)
     assert same(model, other)

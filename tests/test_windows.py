@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import true_windows
 from torch.utils.flop_counter import FlopCounterMode
 
+from oracles import true_windows
 from swin_cifar import (
     WindowAttention,
     msa_multiply_adds,

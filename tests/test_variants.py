@@ -1,18 +1,18 @@
-"""The models of the ladder: as large as the preset, and each without exactly the ideas it lacks."""
+"""Models with an idea left out: as large as the preset, and each without exactly the ideas it lacks."""
 
 import copy
 
 import pytest
 import torch
-from oracles import enlarge_weights
 
+from oracles import enlarge_weights
+from study import STUDIES
 from swin_cifar.config import train_config
 from swin_cifar.data import load_shapes10
 from swin_cifar.inspection import influence
-from swin_cifar.ladder import IDEAS, flat_model, without
 from swin_cifar.model import create_model
-from swin_cifar.studies import STUDIES
 from swin_cifar.training import fit
+from swin_cifar.variants import IDEAS, ablate, flat_model
 
 IMAGE = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -21,7 +21,7 @@ def learned(model):
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("preset", ["nano", "base"])
+@pytest.mark.parametrize("preset", ["nano", "mini"])
 def test_all_have_as_many_parameters_as_the_preset(preset):
     wanted = learned(create_model(preset))
     for name, variant in STUDIES["ladder"].items():
@@ -65,7 +65,7 @@ def red_and_green(*places):
     return tokens.repeat_interleave(4, 1).repeat_interleave(4, 2)[None]
 
 
-def sums_equal_without(idea):
+def sums_equal_ablate(idea):
     if idea == "shift":  # windows never meet, so each adds its part: no "same colour or not?"
         colours = ("red", "red"), ("green", "green"), ("red", "green"), ("green", "red")
         pictures = [red_and_green((3, 3, a), (4, 4, b)) for a, b in colours]
@@ -83,9 +83,9 @@ def test_what_no_weights_can_do_without_an_idea(idea):
     differences = {}
     for left_out in (None, *IDEAS):
         model = enlarge_weights(flat_model("nano").eval())
-        without(model, *([left_out] if left_out else []))
+        ablate(model, *([left_out] if left_out else []))
         with torch.no_grad():
-            one, other = (sum(model(picture) for picture in part) for part in sums_equal_without(idea))
+            one, other = (sum(model(picture) for picture in part) for part in sums_equal_ablate(idea))
         differences[left_out] = (one - other).abs().max().item()
     # Moved by a window, a model without shift sees the same windows in other places.
     blind = {"shift": {"shift"}, "mask": {"mask", "shift"}, "bias": {"bias"}}[idea]
@@ -94,7 +94,7 @@ def test_what_no_weights_can_do_without_an_idea(idea):
 
 
 def test_a_copy_without_mask_is_independent():
-    model = without(enlarge_weights(flat_model("nano").eval()), "mask")
+    model = ablate(enlarge_weights(flat_model("nano").eval()), "mask")
     other = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -104,11 +104,11 @@ def test_a_copy_without_mask_is_independent():
 
 def test_an_unknown_idea_is_named():
     with pytest.raises(ValueError, match="unknown idea 'hierarchy'; there are: shift, mask, bias"):
-        without(flat_model("nano"), "hierarchy")
+        ablate(flat_model("nano"), "hierarchy")
 
 
 def test_a_bias_that_is_left_out_stays_out_in_training():
     train, _ = load_shapes10(256, 1)
     model = flat_model("nano", bias=False)
-    fit(model, train, config=train_config("nano", epochs=1), progress=False)
+    fit(model, train, recipe=train_config("nano", epochs=1), progress=False)
     assert all((p == 0).all() for name, p in model.named_parameters() if name.endswith("bias_table"))

@@ -1,40 +1,44 @@
 """Studies: what is compared with what, and that no run is made twice."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
-from swin_cifar import studies
-from swin_cifar.checkpoint import History
-from swin_cifar.config import train_config
+import study
+from study import STUDIES, Variant, run_study, study_folder
+from swin_cifar.config import SwinConfig, TrainConfig, train_config
 from swin_cifar.data import load_shapes10
-from swin_cifar.studies import (
+from swin_cifar.history import (
     REFERENCE,
-    STUDIES,
-    Variant,
+    Epoch,
+    History,
+    Metrics,
+    Results,
     differences,
     load_study,
     mean_and_deviation,
-    run_study,
 )
 
 
 def history(seed, validation, test):
-    epochs = [{"epoch": 1, "validation_accuracy": 0.1}, {"epoch": 2, "validation_accuracy": validation}]
-    return History({}, {"seed": seed}, "", 1, 1, "", {}, epochs, {"test": {"accuracy": test}})
+    epochs = [
+        Epoch(i, 2.0, 0.3, 1e-3, 1.0, 9.0, 2.0, accuracy) for i, accuracy in ((1, 0.1), (2, validation))
+    ]
+    results = Results(test=Metrics("", 1, 1.0, test))
+    return History(SwinConfig(), TrainConfig(seed=seed), "", 1, 1, "", {}, epochs, results)
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Six thousand drawn pictures in place of CIFAR-10, and a study of two variants."""
     data = load_shapes10(5256, 64)
-    monkeypatch.setattr(studies, "load_cifar10", lambda root: data)
+    monkeypatch.setattr(study, "load_cifar10", lambda root: data)
     monkeypatch.setitem(STUDIES, "tiny", {REFERENCE: Variant(), "no mirroring": Variant({"flip": False})})
 
 
 def test_every_variant_is_a_valid_recipe_that_differs_in_what_it_says():
-    for study in ("preset", "recipe"):
-        for name, variant in STUDIES[study].items():
+    for which in ("preset", "recipe"):
+        for name, variant in STUDIES[which].items():
             assert (train_config("nano", **variant.recipe) == train_config("nano")) == (name == REFERENCE)
 
 
@@ -53,19 +57,19 @@ def test_mean_and_deviation_of_a_sample():
 
 def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
-    runs = load_study("tiny", folder=tmp_path)
-    assert {variant: [h.recipe["seed"] for h in found] for variant, found in runs.items()} == {
+    runs = load_study(study_folder("tiny", folder=tmp_path))
+    assert {variant: [h.recipe.seed for h in found] for variant, found in runs.items()} == {
         REFERENCE: [0, 1],
         "no mirroring": [0, 1],
     }
     expected = replace(train_config("nano", epochs=1, seed=1), flip=False)
-    assert runs["no mirroring"][1].recipe == asdict(expected)
-    assert runs[REFERENCE][0].results["test"]["count"] == 64
-    assert runs[REFERENCE][0].results["parameters"] == 303_532
-    assert runs[REFERENCE][0].results["flops_per_image"] == 15_632_256
-    assert load_study("tiny", "base", tmp_path) == {}
+    assert runs["no mirroring"][1].recipe == expected
+    assert runs[REFERENCE][0].results.test.count == 64
+    assert runs[REFERENCE][0].results.parameters == 303_532
+    assert runs[REFERENCE][0].results.flops_per_image == 15_632_256
+    assert load_study(study_folder("tiny", "mini", tmp_path)) == {}
 
-    monkeypatch.setattr(studies, "fit", lambda *args, **kwargs: pytest.fail("trained again"))
+    monkeypatch.setattr(study, "train_and_test", lambda *args, **kwargs: pytest.fail("trained again"))
     run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
 
 
@@ -77,7 +81,7 @@ def test_a_history_of_another_recipe_is_not_taken_for_this_one(small, tmp_path):
 
 def test_changes_of_nanos_recipe_are_not_made_to_another():
     with pytest.raises(ValueError, match="leave out --preset"):
-        run_study("recipe", "base")
+        run_study("recipe", "mini")
 
 
 def test_an_unknown_study_is_named():

@@ -1,0 +1,177 @@
+"""What a training run was and how it went, as JSON; and what several runs say together."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from swin_cifar.config import SwinConfig, TrainConfig
+from swin_cifar.data import ImageSet
+from swin_cifar.system import write_atomically
+
+REFERENCE = "as it is"  # the variant of a study that the others are compared with
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What was measured on `count` pictures of `dataset`."""
+
+    dataset: str
+    count: int
+    loss: float  # mean cross-entropy, in nats
+    accuracy: float  # share of pictures named correctly
+
+    @classmethod
+    def of(cls, data: ImageSet, logits: torch.Tensor) -> "Metrics":
+        """From the (n, classes) logits of all pictures, summed before dividing."""
+        logits, labels = logits.cpu(), data.labels.cpu()
+        return cls(
+            dataset=data.name,
+            count=len(data),
+            loss=F.cross_entropy(logits.double(), labels).item(),
+            accuracy=(logits.argmax(1) == labels).sum().item() / len(data),
+        )
+
+
+@dataclass
+class Epoch:
+    """One pass over the training pictures. Accuracies are shares, losses are in nats."""
+
+    epoch: int  # counted from 1
+    train_loss: float  # of augmented pictures, while the weights change
+    train_accuracy: float
+    learning_rate: float  # in the last step
+    seconds: float  # of training alone
+    images_per_second: float
+    validation_loss: float | None = None  # None where no pictures are held out
+    validation_accuracy: float | None = None
+
+    def line(self, epochs: int) -> str:
+        """This epoch of so many, in words."""
+        text = f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  loss {self.train_loss:.3f}"
+        text += f"  train {self.train_accuracy:.1%}"
+        if self.validation_accuracy is not None:
+            text += f"  validation {self.validation_accuracy:.1%}"
+        return (
+            f"{text}  rate {self.learning_rate:.1e}  {self.images_per_second:,.0f} images/s"
+            f"  {self.seconds:.1f} s"
+        )
+
+
+@dataclass
+class Results:
+    """What is measured once, after the last epoch."""
+
+    seconds: float = 0.0  # of training, all epochs
+    test: Metrics | None = None
+    parameters: int | None = None  # that learn
+    flops_per_image: int | None = None  # of one forward pass
+
+
+@dataclass
+class History:
+    """What a training run was and how it went; `save` writes it as JSON."""
+
+    model: SwinConfig
+    recipe: TrainConfig
+    dataset: str
+    train_size: int
+    validation_size: int
+    device: str
+    versions: dict[str, str]
+    epochs: list[Epoch] = field(default_factory=list)
+    results: Results = field(default_factory=Results)
+    variant: str = ""  # what was changed, in a study
+
+    def accuracy(self, part: str) -> float:
+        """The share named correctly: "train" and "validation" in the last epoch, "test" at the end.
+
+        Raises ValueError where it was not measured.
+        """
+        if part == "test":
+            found = self.results.test and self.results.test.accuracy
+        elif part in ("train", "validation"):
+            found = getattr(self.epochs[-1], f"{part}_accuracy") if self.epochs else None
+        else:
+            raise ValueError(f"a history knows train, validation and test accuracy, not {part!r}")
+        if found is None:
+            raise ValueError(f"this run has no {part} accuracy: it was not measured")
+        return found
+
+    def to_dict(self) -> dict:
+        """-> plain values alone, as JSON takes them; what was not measured is left out."""
+        content = asdict(self)
+        content["epochs"] = [_measured(epoch) for epoch in content["epochs"]]
+        content["results"] = _measured(content["results"])
+        if not self.variant:
+            del content["variant"]
+        return json.loads(json.dumps(content))  # tuples become lists, as they come back from a file
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "History":
+        """The inverse of `to_dict`. Raises TypeError or ValueError for what is no history."""
+        content = dict(content)
+        results = dict(content.pop("results", {}))
+        if test := results.pop("test", None):
+            results["test"] = Metrics(**test)
+        return cls(
+            model=SwinConfig(**content.pop("model")),
+            recipe=TrainConfig(**content.pop("recipe")),
+            epochs=[Epoch(**epoch) for epoch in content.pop("epochs", [])],
+            results=Results(**results),
+            **content,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON, whole or not at all. Raises OSError."""
+        write_atomically(path, json.dumps(self.to_dict(), indent=1).encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "History":
+        """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no history of a training run: {error!r}") from error
+
+
+def _measured(values):
+    return {name: value for name, value in values.items() if value is not None}
+
+
+# --- several runs -----------------------------------------------------------------------
+
+
+def load_study(folder: str | Path) -> dict[str, list[History]]:
+    """-> {variant: its histories, by seed} from the JSON files of a folder; empty where there are none."""
+    runs = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        history = History.load(path)
+        runs.setdefault(history.variant, []).append(history)
+    return {variant: sorted(found, key=lambda h: h.recipe.seed) for variant, found in runs.items()}
+
+
+def differences(runs: dict[str, list[History]], part: str = "validation") -> dict[str, list[float]]:
+    """{variant: gains in accuracy over the reference, in percentage points}, equal seeds compared.
+
+    `part`: "validation", which may guide decisions, or "test".
+    """
+    reference = {h.recipe.seed: h.accuracy(part) for h in runs[REFERENCE]}
+    return {
+        variant: [
+            100 * (h.accuracy(part) - reference[h.recipe.seed])
+            for h in histories
+            if h.recipe.seed in reference
+        ]
+        for variant, histories in runs.items()
+        if variant != REFERENCE
+    }
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """-> mean, and the standard deviation of a sample, which is None for a single value."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None

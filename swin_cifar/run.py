@@ -1,0 +1,355 @@
+"""What happens between the steps of a training: read results, validate, save, resume, stop."""
+
+import copy
+import math
+import signal
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from swin_cifar import distributed
+from swin_cifar.checkpoint import (
+    CheckpointError,
+    check_saveable,
+    check_writable,
+    load_checkpoint,
+    save_checkpoint,
+)
+from swin_cifar.config import TrainConfig
+from swin_cifar.data import ImageSet, normalize, training_batch
+from swin_cifar.history import Epoch, History, Metrics
+from swin_cifar.model import SwinTransformer
+from swin_cifar.predict import predict_logits
+from swin_cifar.system import device_name, first_line, versions
+
+SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
+READ_EVERY = {"cuda": 20}  # steps, by kind of device, else 1: reading a result makes a GPU wait
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number; the message says where and what to do."""
+
+
+@dataclass(eq=False, repr=False)
+class Run:
+    """One training, as `fit` describes it: iterate over it for its steps, from where it stopped to the last.
+
+    It then holds `history`, what has happened; `ema_model`, the averaged weights or the model
+    itself; `step`, how many are done, of `total_steps`.
+    """
+
+    model: SwinTransformer
+    optimizer: torch.optim.Optimizer
+    train: ImageSet
+    validation: ImageSet | None
+    recipe: TrainConfig
+    checkpoint_path: str | Path | None
+    resume: bool
+    progress: bool
+
+    def __post_init__(self) -> None:
+        self.rank, self.processes = distributed.rank(), distributed.world_size()
+        self._check()
+        self.device = next(self.model.parameters()).device
+        on_gpu = self.device.type == "cuda"
+        # Older GPUs only emulate bf16, which is slower than float32.
+        self.amp = self.recipe.amp and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.train = self.train.to(self.device)
+        self.validation = self.validation.to(self.device) if self.validation else None
+        self.steps_per_epoch = len(self.train) // self.recipe.batch_size
+        self.total_steps = self.recipe.epochs * self.steps_per_epoch
+        self.progress = self.progress and self.rank == 0
+        self.ema_model = copy.deepcopy(self.model) if self.recipe.ema_decay else self.model
+        self.history = self._new_history()
+        self.step, self.sums, self.unread = 0, _Sums(), []
+
+    def __enter__(self) -> "Run":
+        if self.resume:
+            self._resume()
+        self._stack = ExitStack()
+        if self.step == self.total_steps:  # that run has ended
+            return self
+        if self.rank > 0:  # process 0 alone evaluates and saves
+            self.checkpoint_path = self.validation = None
+        if self.checkpoint_path:
+            check_saveable(self.model)
+            check_writable(self.checkpoint_path)
+        self.model.train()
+        self._forward = self._prepare_forward()
+        self.generator, self.order = torch.Generator(self.device), (None, None)
+        self.last_save = self.clock = time.monotonic()
+        bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
+        self.bar = self._stack.enter_context(tqdm(**bar, leave=False, disable=not self.progress))
+        gpus = [self.device] if self.device.type == "cuda" else []
+        self._stack.enter_context(torch.random.fork_rng(gpus))  # the caller's stays as it was
+        self.interrupted = self._stack.enter_context(_interrupt_between_steps())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __iter__(self) -> Iterator[int]:
+        while self.step < self.total_steps:
+            yield self.step
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """-> images and targets of this process, which depend on seed and step alone."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self.order[0] != epoch:
+            self.order = epoch, epoch_order(len(self.train), self.recipe.seed, epoch).to(self.device)
+        start = place * self.recipe.batch_size
+        indices = self.order[1][start : start + self.recipe.batch_size]
+        # Each step draws from a seed of its own, so that a run can go on from any step.
+        self.generator.manual_seed(seed_for(self.recipe.seed, "augmentation", step))
+        torch.manual_seed(seed_for(self.recipe.seed, "DropPath", step * self.processes + self.rank))
+        images, targets = training_batch(self.train, indices, self.recipe, self.generator)
+        return distributed.shard(images), distributed.shard(targets)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, h, w) -> (B, classes): the model, compiled and in bf16 where the recipe and a GPU say so."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            return self._forward(images)
+
+    def note(self, result: Tensor, lr: float) -> None:
+        """A step is done: read results now and then, end the epoch, save or stop where that is due.
+
+        Raises TrainingDiverged, KeyboardInterrupt, CheckpointError as `fit` says.
+        """
+        self.unread.append(result)
+        self.step += 1
+        epoch_ended = self.step % self.steps_per_epoch == 0
+        stop = bool(self.interrupted) and self.processes == 1  # several processes must agree first
+        if epoch_ended or stop or len(self.unread) >= READ_EVERY.get(self.device.type, 1):
+            stop = self._read(lr)
+        if epoch_ended:
+            stop = self._end_epoch(lr)
+        elif stop and self.checkpoint_path:
+            self._save()
+        if stop and self.step < self.total_steps:
+            raise KeyboardInterrupt
+
+    def _read(self, lr):
+        """Add the results of the last steps to the epoch's; -> whether to stop."""
+        stop = distributed.any_rank(bool(self.interrupted), self.device)
+        losses, correct = distributed.all_reduce_sum(torch.stack(self.unread)).T.tolist()
+        losses = [loss / self.processes for loss in losses]
+        self._check_finite(losses, lr)
+        now = time.monotonic()
+        self.sums = self.sums.plus(sum(losses), sum(correct), now - self.clock)
+        self.unread, self.clock = [], now
+        steps = (self.step - 1) % self.steps_per_epoch + 1  # of this epoch
+        seen, sums = steps * self.recipe.batch_size, self.sums
+        self.bar.set_postfix_str(
+            f"loss {sums.loss / steps:.3f}, accuracy {sums.correct / seen:.1%}, "
+            f"{seen / sums.seconds:,.0f} images/s, rate {lr:.1e}",
+            refresh=False,
+        )
+        self.bar.update(self.step - self.bar.n)
+        return stop
+
+    def _end_epoch(self, lr):
+        """Validate, record, save where it is time; -> whether to stop."""
+        epoch = self._epoch(lr)
+        self.history.epochs.append(epoch)
+        self.history.results.seconds = sum(e.seconds for e in self.history.epochs)
+        self.sums = _Sums()
+        if self.progress:
+            self.bar.write(epoch.line(self.recipe.epochs), file=sys.stdout)
+        stop = distributed.any_rank(bool(self.interrupted), self.device)
+        ended = self.step == self.total_steps
+        if ended:
+            self.model.load_state_dict(self.ema_model.state_dict())
+        if self.checkpoint_path and (stop or ended or time.monotonic() - self.last_save > SAVE_SECONDS):
+            try:
+                self._save()
+                self.last_save = time.monotonic()
+            except CheckpointError as error:
+                if stop or ended:
+                    raise
+                self.bar.write(f"not saved, training goes on: {error}", file=sys.stdout)
+        self.clock = time.monotonic()
+        return stop
+
+    def _epoch(self, lr):
+        """-> the `Epoch` that ends now, with validation."""
+        seen = self.steps_per_epoch * self.recipe.batch_size
+        epoch = Epoch(
+            epoch=self.step // self.steps_per_epoch,
+            train_loss=self.sums.loss / self.steps_per_epoch,
+            train_accuracy=self.sums.correct / seen,
+            learning_rate=lr,
+            seconds=self.sums.seconds,
+            images_per_second=seen / self.sums.seconds,
+        )
+        if self.validation:
+            logits = predict_logits(self.ema_model, self.validation, amp=self.amp)
+            metrics = Metrics.of(self.validation, logits)
+            epoch.validation_loss, epoch.validation_accuracy = metrics.loss, metrics.accuracy
+        return epoch
+
+    # --- saving and going on ---
+
+    def _save(self):
+        if not all(p.isfinite().all() for p in self.model.parameters()):
+            raise TrainingDiverged(f"weights are no longer finite after step {self.step}; {self._advice()}")
+        state = None
+        if self.step < self.total_steps:
+            state = {"weights": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            state |= {"step": self.step, "sums": asdict(self.sums)}
+        save_checkpoint(self.checkpoint_path, self.ema_model, self.train, self.history, state)
+
+    def _resume(self):
+        """Take over weights, optimizer, step and history of the run saved at `checkpoint_path`."""
+        saved = load_checkpoint(self.checkpoint_path)
+        _check_continues(self.history, saved.history, self.checkpoint_path)
+        self.ema_model.load_state_dict(saved.model.state_dict())
+        state = saved.resume_state
+        if state is None:  # that run has ended
+            self.model.load_state_dict(saved.model.state_dict())
+            self.step, self.history = self.total_steps, saved.history
+            return
+        self.history = _continued(saved.history, self.history)
+        self.model.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.sums = state["step"], _Sums(**state["sums"])
+
+    def _new_history(self):
+        device = device_name(self.device)
+        return History(
+            model=self.model.config,
+            recipe=self.recipe,
+            dataset=self.train.name,
+            train_size=len(self.train),
+            validation_size=len(self.validation) if self.validation else 0,
+            device=f"{self.processes} x {device}" if self.processes > 1 else device,
+            versions=versions(),
+        )
+
+    # --- checks ---
+
+    def _check(self):
+        """Raise ValueError for what cannot be trained, before anything is done."""
+        batch = self.recipe.batch_size
+        if self.resume and self.checkpoint_path is None:
+            raise ValueError("resume needs `checkpoint_path`, the run to continue")
+        if len(self.train) < batch:
+            raise ValueError(f"{len(self.train)} pictures do not fill one batch of {batch}")
+        if batch % self.processes:
+            raise ValueError(f"{self.processes} processes cannot share batches of {batch} equally")
+
+    def _check_finite(self, losses, lr):
+        """Raise TrainingDiverged if one of the last losses is not finite."""
+        for i, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                bad = self.step - len(losses) + i  # counted from 0
+                raise TrainingDiverged(
+                    f"the loss became {loss} in step {bad + 1} (epoch {bad // self.steps_per_epoch + 1}) at "
+                    f"learning rate {lr:.2e}; {self._advice()}"
+                )
+
+    def _advice(self):
+        saved = self.checkpoint_path is not None and Path(self.checkpoint_path).exists()
+        good = f"the last good checkpoint is {self.checkpoint_path}" if saved else "nothing was saved yet"
+        return f"{good}. Try a lower learning rate or a longer warm-up"
+
+    # --- the forward pass ---
+
+    def _prepare_forward(self):
+        forward = self.model
+        if self.recipe.compile and self.device.type == "cuda":
+            batch = self.train.images[: self.recipe.batch_size // self.processes]
+            forward = compile_or_not(self.model, normalize(batch, self.train.mean, self.train.std), self.amp)
+        if self.processes > 1:
+            forward = DistributedDataParallel(forward)  # averages the gradients of all processes
+        return forward
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Over the steps of an epoch that were read."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    seconds: float = 0.0
+
+    def plus(self, loss, correct, seconds):
+        return _Sums(self.loss + loss, self.correct + correct, self.seconds + seconds)
+
+
+def compile_or_not(model: nn.Module, images: Tensor, amp: bool) -> nn.Module:
+    """The compiled model, or the model itself where it cannot be compiled (no compiler, an old GPU)."""
+    compiled = torch.compile(model)
+    fork_rng = torch.random.fork_rng([images.device] if images.is_cuda else [])
+    try:
+        with fork_rng, torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            compiled(images).float().sum().backward()
+    except Exception as error:  # whatever is missing, training goes on without it
+        print(f"not compiled, training goes on: {first_line(error)}", flush=True)
+        compiled = model
+    model.zero_grad()
+    return compiled
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
+    """(n,) the order of the pictures in one epoch, which depends on seed and epoch alone."""
+    generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
+    return torch.randperm(n, generator=generator)
+
+
+def seed_for(seed: int, purpose: str, count: int) -> int:
+    """A seed of its own for each use, so that no two of them draw the same numbers."""
+    return zlib.crc32(f"{purpose} {seed} {count}".encode())
+
+
+def _check_continues(new, saved, path):
+    """Raise CheckpointError unless the saved run is of the same model, recipe and data."""
+    if saved is None:
+        raise CheckpointError(f"{path} holds a model without its training: there is no run to continue")
+    new, saved = new.to_dict(), saved.to_dict()
+    for name in ("model", "recipe", "dataset", "train_size", "validation_size"):
+        ours, theirs = new[name], saved[name]
+        if ours != theirs:
+            if isinstance(ours, dict):
+                keys = [k for k in ours if ours[k] != theirs.get(k)]
+                ours, theirs = ({k: d.get(k) for k in keys} for d in (ours, theirs))
+            raise CheckpointError(f"{path} is of another run: {name} there {theirs}, here {ours}")
+
+
+def _continued(saved, new):
+    """The history of a saved run that goes on, perhaps on another device or with another torch."""
+
+    def then(before, now):
+        return before if before == now or before.endswith(f", then {now}") else f"{before}, then {now}"
+
+    found = {name: then(saved.versions.get(name, now), now) for name, now in new.versions.items()}
+    return replace(saved, device=then(saved.device, new.device), versions=found)
+
+
+@contextmanager
+def _interrupt_between_steps():
+    """Yields a list that a first Ctrl-C makes non-empty, so that no step is cut in half."""
+    presses = []
+
+    def press(signal_number, frame):
+        if presses:
+            raise KeyboardInterrupt
+        presses.append(signal_number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield presses  # only the main thread may handle signals
+        return
+    previous = signal.signal(signal.SIGINT, press)
+    try:
+        yield presses
+    finally:
+        signal.signal(signal.SIGINT, previous)
