@@ -13,11 +13,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from study import STUDIES, study_folder
+from study import REFERENCE, differences, load_study, mean_and_deviation
 from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
 from swin_cifar.checkpoint import SUMS, sha256
 from swin_cifar.curves import plot_history
-from swin_cifar.history import REFERENCE, History, differences, load_study, mean_and_deviation
+from swin_cifar.history import History
 
 FOLDER = Path(__file__).parent
 TOLERANCE = 0.001  # that half precision may cost, as a share of the test pictures
@@ -51,7 +51,7 @@ def results_table():
     rows += [_row(f"`{path.stem}`", [History.load(path)]) for path in published]
     for folder in sorted(FOLDER.glob("studies/preset_*")):
         preset = folder.name.removeprefix("preset_")
-        runs = load_study(folder)[REFERENCE]
+        runs = load_study("preset", preset, FOLDER / "studies")[REFERENCE]
         rows.append(_row(f"preset `{preset}` as it is", runs))
     return _table(rows)
 
@@ -66,7 +66,7 @@ def _row(name, histories):
 
 def study_table(study, preset="nano"):
     """What each change is worth: gain in accuracy over the preset's recipe, in percentage points."""
-    runs = load_study(study_folder(study, preset))
+    runs = load_study(study, preset, FOLDER / "studies")
     rows = [["change", "seeds", "validation", "test"]]
     gains = {part: differences(runs, part) for part in ("validation", "test")}
     worth = {variant: mean_and_deviation(values)[0] for variant, values in gains["validation"].items()}
@@ -79,9 +79,8 @@ def study_table(study, preset="nano"):
 def ladder_table(preset="nano"):
     """From a plain Transformer to Swin: one row per model of the study "ladder"."""
     rows = [["model", "parameters", "million operations a picture", "seeds", "validation", "test"]]
-    runs = load_study(study_folder("ladder", preset))
-    for name in STUDIES["ladder"]:
-        histories, facts = runs[name], runs[name][0].results
+    for name, histories in load_study("ladder", preset, FOLDER / "studies").items():
+        facts = histories[0].results
         about = [f"{facts.parameters:,}", f"{facts.flops_per_image / 1e6:.1f}", str(len(histories))]
         rows.append([name, *about, *map(_percent, _accuracies(histories))])
     return _table(rows)

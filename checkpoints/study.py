@@ -1,4 +1,4 @@
-"""What is each part of a recipe worth? The same model is trained again with one part changed.
+"""What is each part of a recipe worth? The same model, trained again with one part changed; and compared.
 
     python checkpoints/study.py recipe --seeds 3
 
@@ -6,21 +6,84 @@ Every run leaves its history in `checkpoints/studies/<study>_<preset>/`; one tha
 """
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-from swin_cifar.config import train_config
+from swin_cifar.config import SwinConfig, model_config, train_config
 from swin_cifar.data import load_cifar10
-from swin_cifar.history import REFERENCE, History
+from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer, create_model
 from swin_cifar.training import train_and_test
-from swin_cifar.variants import LADDER, flat_model
+from swin_cifar.variants import ablate
 
+REFERENCE = "as it is"  # what the other variants of a study are compared with
 FOLDER = Path(__file__).parent / "studies"
+
+
+# --- models -----------------------------------------------------------------------------
+
+
+class PositionEmbedding(nn.Module):
+    """(B, H, W, C) -> (B, H, W, C): adds a learned token per place, as the ViT does.
+
+    (Dosovitskiy et al. 2021, "An image is worth 16x16 words", section 3.1.)
+    """
+
+    def __init__(self, H: int, W: int, dim: int):
+        super().__init__()
+        self.tokens = nn.Parameter(0.02 * torch.randn(1, H, W, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.tokens.to(x.dtype)
+
+
+def flat_model(
+    preset: str, windows: bool = True, shift: bool = True, bias: bool = True, position: bool = False
+) -> SwinTransformer:
+    """The preset's blocks all on one scale, on as many channels as give it as many parameters.
+
+    Without `windows` every token attends to every other; `bias` is the relative position bias,
+    `position` the ViT's embedding. Takes pictures of the preset's size only.
+    """
+    config = model_config(preset)
+    side = -(-config.image_size // config.patch_size)
+    heads, depth = config.num_heads[-1], sum(config.depths)
+    shape = {"depths": (depth,), "num_heads": (heads,)}
+    if not windows:
+        shape["window_size"] = side  # a window that covers the map
+    wanted = _size(config)
+    dims = range(heads, 64 * heads, heads)
+    dim = min(dims, key=lambda dim: abs(_size(model_config(preset, embed_dim=dim, **shape)) - wanted))
+    model = SwinTransformer(model_config(preset, embed_dim=dim, **shape))
+    ablate(model, *(idea for idea, kept in (("shift", shift), ("bias", bias)) if not kept))
+    if position:
+        model.patch_embed = nn.Sequential(model.patch_embed, PositionEmbedding(side, side, dim))
+    return model
+
+
+def _size(config: SwinConfig) -> int:
+    """Parameters of a model, without making it."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in SwinTransformer(config).parameters())
+
+
+# From a plain Transformer to Swin, each with one idea more: {idea: preset -> model}.
+LADDER: dict[str, Callable[[str], SwinTransformer]] = {
+    "global attention": partial(flat_model, windows=False, bias=False, position=True),
+    "windows": partial(flat_model, shift=False, bias=False, position=True),
+    "shift": partial(flat_model, bias=False, position=True),
+    "relative position bias": flat_model,  # in place of the position embedding
+    "hierarchy": create_model,
+}
+
+
+# --- studies ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -58,11 +121,6 @@ STUDIES = {  # study: {variant: what is changed}
 }
 
 
-def study_folder(study: str, preset: str = "nano", folder: Path = FOLDER) -> Path:
-    """Where the histories of a study are."""
-    return Path(folder, f"{study}_{preset}")
-
-
 def run_study(
     study: str, preset: str = "nano", seeds=(0,), data_root="data", folder: Path = FOLDER, **recipe
 ) -> None:
@@ -80,7 +138,7 @@ def run_study(
     train, validation = train.split(5000)
     for seed in seeds:
         for name, variant in STUDIES[study].items():
-            path = study_folder(study, preset, folder) / f"{name.replace(' ', '-').lower()}_{seed}.json"
+            path = _path(folder, study, preset, name, seed)
             config = train_config(preset, **{"seed": seed, **recipe, **variant.recipe})
             if path.exists():
                 if History.load(path).recipe != config:
@@ -89,8 +147,48 @@ def run_study(
             torch.manual_seed(seed)
             model = variant.build(preset).to("cuda" if torch.cuda.is_available() else "cpu")
             history = train_and_test(model, train, validation, test, config, progress=False)
-            replace(history, variant=name).save(path)
+            history.save(path)
             print(f"{name}, seed {seed}: {history.accuracy('test'):.2%}", flush=True)
+
+
+def _path(folder, study, preset, variant, seed):
+    return Path(folder, f"{study}_{preset}", f"{variant.replace(' ', '-').lower()}_{seed}.json")
+
+
+# --- what they say ----------------------------------------------------------------------
+
+
+def load_study(study: str, preset: str = "nano", folder: Path = FOLDER) -> dict[str, list[History]]:
+    """-> {variant: its histories, one per seed}, for the variants that have been run."""
+    runs = {}
+    for variant in STUDIES[study]:
+        pattern = _path(folder, study, preset, variant, "*")
+        paths = sorted(pattern.parent.glob(pattern.name))
+        if paths:
+            runs[variant] = [History.load(path) for path in paths]
+    return runs
+
+
+def differences(runs: dict[str, list[History]], part: str = "validation") -> dict[str, list[float]]:
+    """{variant: gains in accuracy over the reference, in percentage points}, equal seeds compared.
+
+    `part`: "validation", which may guide decisions, or "test".
+    """
+    reference = {h.recipe.seed: h.accuracy(part) for h in runs[REFERENCE]}
+    return {
+        variant: [
+            100 * (h.accuracy(part) - reference[h.recipe.seed])
+            for h in histories
+            if h.recipe.seed in reference
+        ]
+        for variant, histories in runs.items()
+        if variant != REFERENCE
+    }
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """-> mean, and the standard deviation of a sample, which is None for a single value."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def main(argv=None) -> None:

@@ -6,14 +6,16 @@ meets all alike; figures are medians with quartiles.
 
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor, nn
 
-from swin_cifar.config import model_config, train_config
-from swin_cifar.data import load_shapes10, training_batch
+from swin_cifar.config import SwinConfig, model_config, train_config
+from swin_cifar.data import ImageSet, load_shapes10, training_batch
 from swin_cifar.layers import FastLinear
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
 from swin_cifar.system import count_flops, device_name, first_line, versions
@@ -21,46 +23,68 @@ from swin_cifar.variants import GlobalAttention
 from swin_cifar.weights import torchvision_model, torchvision_state_dict
 
 PARTS = ("models", "attention", "data", "resolution")
+Report = Callable[[str], object]  # takes one line of text after another
+Times = dict[str, float]  # "median", "q1", "q3", in seconds
 
 
-def run(preset="mini", device="cpu", batch_size=None, repeats=11, compiled=True, parts=PARTS, report=print):
-    """-> everything measured, as a dict for JSON; `report` gets one line of text after another."""
-    device = torch.device(device)
+def run(
+    preset: str = "mini",
+    device: str = "cpu",
+    batch_size: int | None = None,
+    repeats: int = 11,
+    compiled: bool = True,
+    parts: Sequence[str] = PARTS,
+    report: Report = print,
+) -> dict:
+    """-> everything measured, as a dict for JSON."""
+    device, config = torch.device(device), model_config(preset)
     batch_size = batch_size or (512 if device.type == "cuda" else 32)
     result = {"preset": preset, "device": device_name(device), "versions": versions(), "repeats": repeats}
     report(f"{preset} on {result['device']}, torch {torch.__version__}, median [quartiles] of {repeats}")
-    if "models" in parts:
-        result["models"] = bench_models(model_config(preset), device, batch_size, repeats, compiled, report)
-    if "attention" in parts:
-        result["attention"] = bench_attention(model_config(preset), device, batch_size, repeats, report)
-    if "data" in parts:
-        result["data"] = bench_data(device, repeats, report)
-    if "resolution" in parts:
-        result["resolution"] = bench_resolution(device, repeats, report)
-    return result
+    measurements = {
+        "models": lambda: bench_models(config, device, batch_size, repeats, compiled, report),
+        "attention": lambda: bench_attention(config, device, batch_size, repeats, report),
+        "data": lambda: bench_data(device, repeats, report),
+        "resolution": lambda: bench_resolution(device, repeats, report),
+    }
+    return result | {part: measurements[part]() for part in PARTS if part in parts}
 
 
-def measure(functions, repeats, device):
-    """{name: function} -> {name: {"median", "q1", "q3"}} in seconds, the functions taking turns."""
+def measure(
+    functions: dict[str, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[str, Times]:
+    """{name: function} -> {name: seconds}, the functions taking turns after one call each to warm up."""
+
+    def synchronize():
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     seconds = {name: [] for name in functions}
-    for function in functions.values():  # warm up
+    for function in functions.values():
         function()
     for _ in range(repeats):
         for name, function in functions.items():
-            _synchronize(device)
+            synchronize()
             start = time.perf_counter()
             function()
-            _synchronize(device)
+            synchronize()
             seconds[name].append(time.perf_counter() - start)
     return {name: _quartiles(values) for name, values in seconds.items()}
+
+
+def _quartiles(values):
+    q1, median, q3 = statistics.quantiles(values * 2 if len(values) == 1 else values, n=4, method="inclusive")
+    return {"median": median, "q1": q1, "q3": q3}
 
 
 # --- the model beside others ------------------------------------------------------------
 
 
-def bench_models(config, device, batch_size, repeats, compiled, report):
+def bench_models(
+    config: SwinConfig, device: torch.device, batch_size: int, repeats: int, compiled: bool, report: Report
+) -> dict:
     """Forward, and forward + backward, in images/s; on CUDA under bf16 autocast, as in training."""
-    models = {name: model.to(device) for name, model in _models(config).items()}
+    models = {name: model.to(device) for name, model in same_network(config).items()}
     images = torch.randn(batch_size, 3, config.image_size, config.image_size, device=device)
     labels = torch.randint(config.num_classes, (batch_size,), device=device)
     ceiling = arithmetic_ceiling(device, repeats)
@@ -71,29 +95,32 @@ def bench_models(config, device, batch_size, repeats, compiled, report):
             models = {name: torch.compile(model) for name, model in models.items()}
         for mode in ("forward", "forward + backward"):
             functions = {
-                name: _pass(model, images, labels, backward=mode != "forward")
+                name: one_pass(model, images, labels, backward=mode != "forward")
                 for name, model in models.items()
             }
             if kind == "eager":
                 result["flops_per_image"][mode] = count_flops(functions["swin_cifar"]) / batch_size
             floor = result["flops_per_image"][mode] * batch_size / ceiling  # seconds
             try:
-                measured = measure(functions, repeats, device)
+                result[f"{kind} {mode}"] = measure(functions, repeats, device)
             except Exception as error:  # no compiler on this machine, for one
                 report(f"{kind} {mode}: not measured: {first_line(error)}")
                 continue
-            result[f"{kind} {mode}"] = measured
-            report(
-                f"\n{kind} {mode}, batches of {batch_size}{'':12}images/s      time, ours = 1   of ceiling"
-            )
-            for name, t in measured.items():
-                speed = "{:,.0f} [{:,.0f} to {:,.0f}]".format(*(batch_size / t[q] for q in _ORDER))
-                ratio = t["median"] / measured["swin_cifar"]["median"]
-                report(f"  {name:12} {speed:>36} {ratio:12.2f} {floor / t['median']:17.0%}")
+            _report_models(f"{kind} {mode}", result, floor, report)
     return result
 
 
-def arithmetic_ceiling(device, repeats, size=None):
+def _report_models(mode, result, floor, report):
+    batch, times = result["batch_size"], result[mode]
+    report(f"\n{mode}, batches of {batch}{'':12}images/s      time, ours = 1   of ceiling")
+    for name, t in times.items():
+        # A long time is a low speed.
+        speed = "{:,.0f} [{:,.0f} to {:,.0f}]".format(*(batch / t[q] for q in ("median", "q3", "q1")))
+        ratio = t["median"] / times["swin_cifar"]["median"]
+        report(f"  {name:12} {speed:>36} {ratio:12.2f} {floor / t['median']:17.0%}")
+
+
+def arithmetic_ceiling(device: torch.device, repeats: int, size: int | None = None) -> float:
     """Floating-point operations a second of one large product: bf16 on CUDA, else float32."""
     size = size or (8192 if device.type == "cuda" else 1536)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -104,74 +131,66 @@ def arithmetic_ceiling(device, repeats, size=None):
     return 2 * size**3 / seconds
 
 
-_ORDER = ("median", "q3", "q1")  # a long time is a low speed
-
-
-def _models(config):
-    """The same network from each library; ours and torchvision's with the same weights."""
-    ours = SwinTransformer(config)
-    theirs = torchvision_model(config)
+def same_network(config: SwinConfig) -> dict[str, nn.Module]:
+    """{library: its model of these sizes}, with timm where it is; ours and torchvision's weights agree."""
+    ours, theirs = SwinTransformer(config), torchvision_model(config)
     theirs.load_state_dict(torchvision_state_dict(ours))
     models = {"swin_cifar": ours, "torchvision": theirs}
     try:
         from timm.models.swin_transformer import SwinTransformer as TimmSwin
     except ImportError:
         return models
-    models["timm"] = TimmSwin(
-        img_size=config.image_size,
-        patch_size=config.patch_size,
-        embed_dim=config.embed_dim,
-        depths=config.depths,
-        num_heads=config.num_heads,
-        window_size=config.window_size,
-        mlp_ratio=config.mlp_ratio,
-        drop_path_rate=config.drop_path_rate,
-        num_classes=config.num_classes,
-    )
-    return models
+    names = "patch_size", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio", "drop_path_rate"
+    sizes = {name: getattr(config, name) for name in (*names, "num_classes")}
+    return models | {"timm": TimmSwin(img_size=config.image_size, **sizes)}
 
 
-def _pass(model, images, labels, backward):
+def one_pass(model: nn.Module, images: Tensor, labels: Tensor, backward: bool) -> Callable[[], None]:
+    """-> a function that answers for the images or, with `backward`, also computes the gradients."""
     amp = torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda)
 
-    def forward():
+    def forward_only():
         model.eval()
         with torch.inference_mode(), amp:
             model(images)
 
-    def forward_backward():
+    def forward_and_backward():
         model.train()
         model.zero_grad()
         with amp:
             logits = model(images)
         F.cross_entropy(logits.float(), labels).backward()
 
-    return forward_backward if backward else forward
+    return forward_and_backward if backward else forward_only
 
 
-# --- the two implementations of attention ------------------------------------------------------
+# --- the two implementations of attention -----------------------------------------------
 
 
-def bench_attention(config, device, batch_size, repeats, report):
+def bench_attention(
+    config: SwinConfig, device: torch.device, batch_size: int, repeats: int, report: Report
+) -> dict:
     """The first stage's shifted attention, step by step and in one kernel."""
     block = SwinTransformerBlock(config.embed_dim, config.num_heads[0], config.window_size, shift_size=1)
     attn = block.to(device).attn
     side = -(-config.image_size // config.patch_size)
     windows, mask = block.to_windows(torch.randn(batch_size, side, side, config.embed_dim, device=device))
-    implementations = {"explicit": lambda: attn.explicit_attention(windows, mask)[0]}
-    implementations["fused"] = lambda: attn.fused_attention(windows, mask)
+    implementations = {
+        "explicit": lambda: attn.explicit_attention(windows, mask)[0],
+        "fused": lambda: attn.fused_attention(windows, mask),
+    }
 
-    def forward(implementation):
+    def forward(attend):
         with torch.inference_mode():
-            implementation()
+            attend()
 
-    def forward_backward(implementation):
-        implementation().sum().backward()
+    def forward_backward(attend):
+        attend().sum().backward()
 
     result = {}
     report("\nthe two implementations of attention     forward, ms   forward + backward, ms")
     for mode in (forward, forward_backward):
-        functions = {name: partial(mode, implementation) for name, implementation in implementations.items()}
+        functions = {name: partial(mode, attend) for name, attend in implementations.items()}
         result[mode.__name__] = measure(functions, repeats, device)
     for name in implementations:
         forward_ms, both_ms = (1000 * t[name]["median"] for t in result.values())
@@ -182,22 +201,23 @@ def bench_attention(config, device, batch_size, repeats, report):
 # --- the data path ----------------------------------------------------------------------
 
 
-def bench_data(device, repeats, report, count=2000, batch_size=500):
+def bench_data(
+    device: torch.device, repeats: int, report: Report, count: int = 2000, batch_size: int = 500
+) -> dict:
     """Crop, flip and normalise: this package's batches against DataLoader and PIL, 0 workers."""
     data, _ = load_shapes10(count, 10)  # the time does not depend on what the pictures show
-    pil = _PilDataset(data)
-    loader = torch.utils.data.DataLoader(pil, batch_size, shuffle=True)
-    data = data.to(device)
-    generator = torch.Generator(device)
-    recipes = {"crop, flip": train_config("nano"), "with mixup, CutMix": train_config("mini")}
+    loader = torch.utils.data.DataLoader(_PilDataset(data), batch_size, shuffle=True)
+    data, generator = data.to(device), torch.Generator(device)
 
     def ours(recipe):
-        order = torch.randperm(count, device=device)
-        for indices in order.split(batch_size):
+        for indices in torch.randperm(count, device=device).split(batch_size):
             training_batch(data, indices, recipe, generator)
 
-    functions = {name: partial(ours, recipe) for name, recipe in recipes.items()}
-    functions["DataLoader, PIL"] = lambda: [images.to(device) for images, _ in loader]
+    functions = {
+        "crop, flip": partial(ours, train_config("nano")),
+        "with mixup, CutMix": partial(ours, train_config("mini")),
+        "DataLoader, PIL": lambda: [images.to(device) for images, _ in loader],
+    }
     measured = measure(functions, repeats, device)
     report(f"\ndata path, {count} pictures{'':22}images/s     time, PIL = 1")
     for name, t in measured.items():
@@ -209,19 +229,13 @@ def bench_data(device, repeats, report, count=2000, batch_size=500):
 class _PilDataset(torch.utils.data.Dataset):
     """What most CIFAR-10 scripts do: one picture at a time through PIL."""
 
-    def __init__(self, data):
-        from torchvision import transforms  # slow to import
+    def __init__(self, data: ImageSet):
+        from torchvision import transforms as T  # slow to import
 
         self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
         self.labels = data.labels.tolist()
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(data.mean, data.std),
-            ]
-        )
+        augment = [T.RandomCrop(32, padding=4), T.RandomHorizontalFlip()]
+        self.transform = T.Compose([*augment, T.ToTensor(), T.Normalize(data.mean, data.std)])
 
     def __len__(self):
         return len(self.labels)
@@ -233,8 +247,11 @@ class _PilDataset(torch.utils.data.Dataset):
 # --- cost against resolution ------------------------------------------------------------
 
 
-def bench_resolution(device, repeats, report, sizes=(32, 64, 128, 256), dim=96, patch_size=2):
+def bench_resolution(
+    device: torch.device, repeats: int, report: Report, sizes: Sequence[int] = (32, 64, 128, 256)
+) -> list[dict]:
     """One picture through one attention layer: in shifted windows, and over all tokens at once."""
+    dim, patch_size = 96, 2
     windowed = SwinTransformerBlock(dim, 3, 4, shift_size=2).to(device).eval()
     everywhere = GlobalAttention(dim, 3).to(device).eval()
     rows = []
@@ -251,13 +268,3 @@ def bench_resolution(device, repeats, report, sizes=(32, 64, 128, 256), dim=96, 
             f"  {size:3} x {size:3} pixels {side * side:24,} {w * 1000:13.2f} {g * 1000:13.2f} {g / w:10.1f}"
         )
     return rows
-
-
-def _quartiles(values):
-    q1, median, q3 = statistics.quantiles(values * 2 if len(values) == 1 else values, n=4, method="inclusive")
-    return {"median": median, "q1": q1, "q3": q3}
-
-
-def _synchronize(device):
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -67,8 +67,10 @@ def save_checkpoint(
         raise CheckpointError(f"could not write {path}: {first_line(error)}{kept}") from error
 
 
-def check_saveable(model: torch.nn.Module) -> None:
-    """Raise CheckpointError for a model that `load_checkpoint` could not build again from its config."""
+def check_can_save(path: str | Path, model: torch.nn.Module) -> None:
+    """Raise, before hours of training, what `save_checkpoint` or `load_checkpoint` would raise after them."""
+    path = Path(path)
+    _check_name(path)
     with torch.device("meta"):
         plain = SwinTransformer(model.config)
     if model.state_dict().keys() != plain.state_dict().keys():
@@ -76,12 +78,6 @@ def check_saveable(model: torch.nn.Module) -> None:
             "a checkpoint holds a plain SwinTransformer, and this model has other weights: hand over the "
             "model itself, not a compiled one, or train without `checkpoint_path`"
         )
-
-
-def check_writable(path: str | Path) -> None:
-    """Raise, before hours of training, what `save_checkpoint` would raise after them."""
-    path = Path(path)
-    _check_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()

@@ -2,9 +2,8 @@
 
 import difflib
 import warnings
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,22 +30,20 @@ class SwinConfig:
         # JSON and checkpoints hand back lists; a frozen config must stay hashable.
         for name in ("depths", "num_heads"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        depths, heads = self.depths, self.num_heads
         for name in ("image_size", "patch_size", "in_channels", "embed_dim", "window_size", "num_classes"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}")
-        if not self.depths or len(self.depths) != len(self.num_heads):
-            raise ValueError(
-                f"depths {self.depths} and num_heads {self.num_heads} need one entry per stage each"
-            )
-        if any(not isinstance(n, int) or n < 1 for n in self.depths + self.num_heads):
-            raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} must be at least 1")
-        for dim, heads in zip(self.dims, self.num_heads):
-            if dim % heads:
-                raise ValueError(f"num_heads {heads} does not divide the stage's {dim} channels")
+        if not depths or len(depths) != len(heads):
+            raise ValueError(f"depths {depths} and num_heads {heads} need one entry per stage each")
+        if any(not isinstance(n, int) or n < 1 for n in depths + heads):
+            raise ValueError(f"depths {depths} and num_heads {heads} must be at least 1")
+        for dim, n in zip(self.dims, heads):
+            if dim % n:
+                raise ValueError(f"num_heads {n} does not divide the stage's {dim} channels")
         if self.mlp_ratio <= 0:
             raise ValueError(f"mlp_ratio must be positive, got {self.mlp_ratio}")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ValueError(f"drop_path_rate must lie in [0, 1), got {self.drop_path_rate}")
+        _check_range(self, ("drop_path_rate",), "lie in [0, 1)", lambda value: 0 <= value < 1)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -81,25 +78,24 @@ class TrainConfig:
             value, kind = getattr(self, field.name), field.type
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise ValueError(f"{field.name} must be {words[kind]}, got {value!r}")
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
-        for name in ("warmup_epochs", "weight_decay", "max_grad_norm", "crop_padding", "mixup_prob",
-                     "cutmix_prob", "min_learning_rate"):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not self.learning_rate > self.min_learning_rate:
-            raise ValueError(
-                f"learning_rate {self.learning_rate} must be more than min_learning_rate "
-                f"{self.min_learning_rate}"
-            )
+        not_negative = "warmup_epochs", "weight_decay", "max_grad_norm", "crop_padding", "mixup_prob"
+        not_negative += "cutmix_prob", "min_learning_rate"
+        _check_range(self, ("epochs", "batch_size"), "be at least 1", lambda value: value >= 1)
+        _check_range(self, ("seed",), "lie in [0, 2^63)", lambda value: 0 <= value < 2**63)
+        _check_range(self, not_negative, "not be negative", lambda value: value >= 0)
+        _check_range(self, ("label_smoothing", "ema_decay"), "lie in [0, 1)", lambda value: 0 <= value < 1)
+        low = self.min_learning_rate
+        _check_range(
+            self, ("learning_rate",), f"be more than min_learning_rate {low}", lambda rate: rate > low
+        )
         if self.mixup_prob + self.cutmix_prob > 1:
             raise ValueError("mixup_prob and cutmix_prob must not add up to more than 1")
-        for name in ("label_smoothing", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+
+
+def _check_range(config, names, what, holds):
+    for name in names:
+        if not holds(getattr(config, name)):
+            raise ValueError(f"{name} must {what}, got {getattr(config, name)}")
 
 
 def _paper(embed_dim, depths, num_heads, drop_path_rate):
@@ -129,7 +125,7 @@ RECIPES = {
         mixup_prob=0.3,
         cutmix_prob=0.5,
         ema_decay=0.999,
-    ),
+    ),  # fmt: skip
 }
 
 
@@ -167,10 +163,7 @@ def preset_name(name: str) -> str:
     return name
 
 
-Config = TypeVar("Config", SwinConfig, TrainConfig)
-
-
-def _preset(presets: Mapping[str, Config], name: str, overrides: dict[str, Any]) -> Config:
+def _preset(presets, name, overrides):
     known = [field.name for field in fields(presets[name])]
     for key in overrides:
         if key not in known:
@@ -178,6 +171,6 @@ def _preset(presets: Mapping[str, Config], name: str, overrides: dict[str, Any])
     return replace(presets[name], **overrides)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name, known):
     matches = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,8 +1,6 @@
-"""What a training run was and how it went, as JSON; and what several runs say together."""
+"""What a training run was and how it went, as JSON."""
 
 import json
-import statistics
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,8 +10,6 @@ import torch.nn.functional as F
 from swin_cifar.config import SwinConfig, TrainConfig
 from swin_cifar.data import ImageSet
 from swin_cifar.system import write_atomically
-
-REFERENCE = "as it is"  # the variant of a study that the others are compared with
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,6 @@ class History:
     versions: dict[str, str]
     epochs: list[Epoch] = field(default_factory=list)
     results: Results = field(default_factory=Results)
-    variant: str = ""  # what was changed, in a study
 
     def accuracy(self, part: str) -> float:
         """The share named correctly: "train" and "validation" in the last epoch, "test" at the end.
@@ -107,8 +102,6 @@ class History:
         content = asdict(self)
         content["epochs"] = [_measured(epoch) for epoch in content["epochs"]]
         content["results"] = _measured(content["results"])
-        if not self.variant:
-            del content["variant"]
         return json.loads(json.dumps(content))  # tuples become lists, as they come back from a file
 
     @classmethod
@@ -141,37 +134,3 @@ class History:
 
 def _measured(values):
     return {name: value for name, value in values.items() if value is not None}
-
-
-# --- several runs -----------------------------------------------------------------------
-
-
-def load_study(folder: str | Path) -> dict[str, list[History]]:
-    """-> {variant: its histories, by seed} from the JSON files of a folder; empty where there are none."""
-    runs = {}
-    for path in sorted(Path(folder).glob("*.json")):
-        history = History.load(path)
-        runs.setdefault(history.variant, []).append(history)
-    return {variant: sorted(found, key=lambda h: h.recipe.seed) for variant, found in runs.items()}
-
-
-def differences(runs: dict[str, list[History]], part: str = "validation") -> dict[str, list[float]]:
-    """{variant: gains in accuracy over the reference, in percentage points}, equal seeds compared.
-
-    `part`: "validation", which may guide decisions, or "test".
-    """
-    reference = {h.recipe.seed: h.accuracy(part) for h in runs[REFERENCE]}
-    return {
-        variant: [
-            100 * (h.accuracy(part) - reference[h.recipe.seed])
-            for h in histories
-            if h.recipe.seed in reference
-        ]
-        for variant, histories in runs.items()
-        if variant != REFERENCE
-    }
-
-
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """-> mean, and the standard deviation of a sample, which is None for a single value."""
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,13 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from swin_cifar import distributed
-from swin_cifar.checkpoint import (
-    CheckpointError,
-    check_saveable,
-    check_writable,
-    load_checkpoint,
-    save_checkpoint,
-)
+from swin_cifar.checkpoint import CheckpointError, check_can_save, load_checkpoint, save_checkpoint
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import ImageSet, normalize, training_batch
 from swin_cifar.history import Epoch, History, Metrics
@@ -71,7 +65,8 @@ class Run:
         self.progress = self.progress and self.rank == 0
         self.ema_model = copy.deepcopy(self.model) if self.recipe.ema_decay else self.model
         self.history = self._new_history()
-        self.step, self.sums, self.unread = 0, _Sums(), []
+        self.step, self.unread = 0, []
+        self._new_sums()
 
     def __enter__(self) -> "Run":
         if self.resume:
@@ -82,8 +77,7 @@ class Run:
         if self.rank > 0:  # process 0 alone evaluates and saves
             self.checkpoint_path = self.validation = None
         if self.checkpoint_path:
-            check_saveable(self.model)
-            check_writable(self.checkpoint_path)
+            check_can_save(self.checkpoint_path, self.model)
         self.model.train()
         self._forward = self._prepare_forward()
         self.generator, self.order = torch.Generator(self.device), (None, None)
@@ -145,13 +139,13 @@ class Run:
         losses = [loss / self.processes for loss in losses]
         self._check_finite(losses, lr)
         now = time.monotonic()
-        self.sums = self.sums.plus(sum(losses), sum(correct), now - self.clock)
+        for name, value in zip(self.sums, (sum(losses), sum(correct), now - self.clock)):
+            self.sums[name] += value
         self.unread, self.clock = [], now
-        steps = (self.step - 1) % self.steps_per_epoch + 1  # of this epoch
-        seen, sums = steps * self.recipe.batch_size, self.sums
+        epoch = self._epoch(lr, steps=(self.step - 1) % self.steps_per_epoch + 1)
         self.bar.set_postfix_str(
-            f"loss {sums.loss / steps:.3f}, accuracy {sums.correct / seen:.1%}, "
-            f"{seen / sums.seconds:,.0f} images/s, rate {lr:.1e}",
+            f"loss {epoch.train_loss:.3f}, accuracy {epoch.train_accuracy:.1%}, "
+            f"{epoch.images_per_second:,.0f} images/s, rate {lr:.1e}",
             refresh=False,
         )
         self.bar.update(self.step - self.bar.n)
@@ -159,10 +153,14 @@ class Run:
 
     def _end_epoch(self, lr):
         """Validate, record, save where it is time; -> whether to stop."""
-        epoch = self._epoch(lr)
+        epoch = self._epoch(lr, self.steps_per_epoch)
+        if self.validation:
+            logits = predict_logits(self.ema_model, self.validation, amp=self.amp)
+            metrics = Metrics.of(self.validation, logits)
+            epoch.validation_loss, epoch.validation_accuracy = metrics.loss, metrics.accuracy
         self.history.epochs.append(epoch)
         self.history.results.seconds = sum(e.seconds for e in self.history.epochs)
-        self.sums = _Sums()
+        self._new_sums()
         if self.progress:
             self.bar.write(epoch.line(self.recipe.epochs), file=sys.stdout)
         stop = distributed.any_rank(bool(self.interrupted), self.device)
@@ -170,32 +168,24 @@ class Run:
         if ended:
             self.model.load_state_dict(self.ema_model.state_dict())
         if self.checkpoint_path and (stop or ended or time.monotonic() - self.last_save > SAVE_SECONDS):
-            try:
-                self._save()
-                self.last_save = time.monotonic()
-            except CheckpointError as error:
-                if stop or ended:
-                    raise
-                self.bar.write(f"not saved, training goes on: {error}", file=sys.stdout)
+            self._save_or_go_on(must=stop or ended)
         self.clock = time.monotonic()
         return stop
 
-    def _epoch(self, lr):
-        """-> the `Epoch` that ends now, with validation."""
-        seen = self.steps_per_epoch * self.recipe.batch_size
-        epoch = Epoch(
-            epoch=self.step // self.steps_per_epoch,
-            train_loss=self.sums.loss / self.steps_per_epoch,
-            train_accuracy=self.sums.correct / seen,
+    def _epoch(self, lr, steps):
+        """-> the `Epoch` that goes on, or ends, after so many steps."""
+        seen = steps * self.recipe.batch_size
+        return Epoch(
+            epoch=(self.step - 1) // self.steps_per_epoch + 1,
+            train_loss=self.sums["loss"] / steps,
+            train_accuracy=self.sums["correct"] / seen,
             learning_rate=lr,
-            seconds=self.sums.seconds,
-            images_per_second=seen / self.sums.seconds,
+            seconds=self.sums["seconds"],
+            images_per_second=seen / self.sums["seconds"],
         )
-        if self.validation:
-            logits = predict_logits(self.ema_model, self.validation, amp=self.amp)
-            metrics = Metrics.of(self.validation, logits)
-            epoch.validation_loss, epoch.validation_accuracy = metrics.loss, metrics.accuracy
-        return epoch
+
+    def _new_sums(self):
+        self.sums = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # over the steps of an epoch
 
     # --- saving and going on ---
 
@@ -205,8 +195,17 @@ class Run:
         state = None
         if self.step < self.total_steps:
             state = {"weights": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-            state |= {"step": self.step, "sums": asdict(self.sums)}
+            state |= {"step": self.step, "sums": self.sums}
         save_checkpoint(self.checkpoint_path, self.ema_model, self.train, self.history, state)
+
+    def _save_or_go_on(self, must):
+        try:
+            self._save()
+            self.last_save = time.monotonic()
+        except CheckpointError as error:
+            if must:
+                raise
+            self.bar.write(f"not saved, training goes on: {error}", file=sys.stdout)
 
     def _resume(self):
         """Take over weights, optimizer, step and history of the run saved at `checkpoint_path`."""
@@ -221,7 +220,7 @@ class Run:
         self.history = _continued(saved.history, self.history)
         self.model.load_state_dict(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.sums = state["step"], _Sums(**state["sums"])
+        self.step, self.sums = state["step"], state["sums"]
 
     def _new_history(self):
         device = device_name(self.device)
@@ -272,18 +271,6 @@ class Run:
         if self.processes > 1:
             forward = DistributedDataParallel(forward)  # averages the gradients of all processes
         return forward
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Over the steps of an epoch that were read."""
-
-    loss: float = 0.0
-    correct: float = 0.0
-    seconds: float = 0.0
-
-    def plus(self, loss, correct, seconds):
-        return _Sums(self.loss + loss, self.correct + correct, self.seconds + seconds)
 
 
 def compile_or_not(model: nn.Module, images: Tensor, amp: bool) -> nn.Module:

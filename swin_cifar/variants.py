@@ -1,15 +1,12 @@
-"""Swin with ideas taken out, and from a plain Vision Transformer to Swin one idea at a time."""
+"""Swin with an idea left out, and the attention that it replaces."""
 
-from collections.abc import Callable
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_cifar.config import SwinConfig, model_config
 from swin_cifar.layers import FastLinear
-from swin_cifar.model import SwinTransformer, SwinTransformerBlock, create_model
+from swin_cifar.model import SwinTransformer, SwinTransformerBlock
 
 IDEAS = ("shift", "mask", "bias")
 
@@ -38,60 +35,6 @@ def ablate(model: SwinTransformer, *ideas: str) -> SwinTransformer:
 
 def _to_windows_without_mask(block, x):
     return SwinTransformerBlock.to_windows(block, x)[0], None
-
-
-class PositionEmbedding(nn.Module):
-    """(B, H, W, C) -> (B, H, W, C): adds a learned token per place, as the ViT does.
-
-    (Dosovitskiy et al. 2021, "An image is worth 16x16 words", section 3.1.)
-    """
-
-    def __init__(self, H: int, W: int, dim: int):
-        super().__init__()
-        self.tokens = nn.Parameter(0.02 * torch.randn(1, H, W, dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.tokens.to(x.dtype)
-
-
-def flat_model(
-    preset: str, windows: bool = True, shift: bool = True, bias: bool = True, position: bool = False
-) -> SwinTransformer:
-    """The preset's blocks all on one scale, on as many channels as give it as many parameters.
-
-    Without `windows` every token attends to every other; `bias` is the relative position bias,
-    `position` the ViT's embedding. Takes pictures of the preset's size only.
-    """
-    config = model_config(preset)
-    side = -(-config.image_size // config.patch_size)
-    heads, depth = config.num_heads[-1], sum(config.depths)
-    shape = {"depths": (depth,), "num_heads": (heads,)}
-    if not windows:
-        shape["window_size"] = side  # a window that covers the map
-    wanted = _size(config)
-    dims = range(heads, 64 * heads, heads)
-    dim = min(dims, key=lambda dim: abs(_size(model_config(preset, embed_dim=dim, **shape)) - wanted))
-    model = SwinTransformer(model_config(preset, embed_dim=dim, **shape))
-    ablate(model, *(idea for idea, kept in (("shift", shift), ("bias", bias)) if not kept))
-    if position:
-        model.patch_embed = nn.Sequential(model.patch_embed, PositionEmbedding(side, side, dim))
-    return model
-
-
-def _size(config: SwinConfig) -> int:
-    """Parameters of a model, without making it."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in SwinTransformer(config).parameters())
-
-
-# From a plain Transformer to Swin, each with one idea more: {idea: preset -> model}.
-LADDER: dict[str, Callable[[str], SwinTransformer]] = {
-    "global attention": partial(flat_model, windows=False, bias=False, position=True),
-    "windows": partial(flat_model, shift=False, bias=False, position=True),
-    "shift": partial(flat_model, bias=False, position=True),
-    "relative position bias": flat_model,  # in place of the position embedding
-    "hierarchy": create_model,
-}
 
 
 class GlobalAttention(nn.Module):

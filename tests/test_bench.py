@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from swin_cifar.bench import _models, _pass, arithmetic_ceiling, measure
+from swin_cifar.bench import arithmetic_ceiling, measure, one_pass, same_network
 from swin_cifar.config import model_config
 from swin_cifar.system import count_flops
 
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def test_ours_and_torchvisions_are_the_same_network():
-    models = _models(model_config("nano"))
+    models = same_network(model_config("nano"))
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         ours, theirs = (models[name].eval()(images) for name in ("swin_cifar", "torchvision"))
@@ -35,9 +35,9 @@ def test_a_pause_is_measured_in_seconds():
 
 
 def test_operations_are_counted_as_two_per_multiply_add():
-    model, images = _models(model_config("nano"))["swin_cifar"], torch.randn(2, 3, 32, 32)
+    model, images = same_network(model_config("nano"))["swin_cifar"], torch.randn(2, 3, 32, 32)
     labels = torch.tensor([1, 2])
-    forward, both = (count_flops(_pass(model, images, labels, backward)) for backward in (False, True))
+    forward, both = (count_flops(one_pass(model, images, labels, backward)) for backward in (False, True))
     qkv_proj_mlp = 2 * 64 * 12 * 48**2 + 2 * 16 * 12 * 96**2  # multiply-adds of both stages' linear maps
     attention = 2 * 2 * 64 * 16 * 48 + 2 * 2 * 16 * 16 * 96
     other = 64 * 48 * 48 + 16 * 192 * 96 + 960  # patch embedding, merging, head

@@ -1,4 +1,4 @@
-"""Attention maps against loops over true windows, influence against counting, class maps against logits."""
+"""Attention maps against loops over true windows, class maps against logits."""
 
 from itertools import product
 
@@ -8,7 +8,7 @@ import torch
 from oracles import attention_weights, enlarge_weights, true_windows
 from swin_cifar import load_shapes10, normalize
 from swin_cifar.config import SwinConfig
-from swin_cifar.inspection import attention_maps, class_map, features, grad_cam, influence, reach
+from swin_cifar.inspection import attention_maps, class_map, features, grad_cam
 from swin_cifar.model import SwinTransformer
 from swin_cifar.predict import predict_logits
 
@@ -60,24 +60,6 @@ def test_the_weights_are_large_enough_to_show_a_missing_shift(model):
     right = attention_maps(model, images)[1]
     model.stages[0].blocks[1].shift_size = 0
     assert (attention_maps(model, images)[1] - right).abs().max() > 0.1
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_a_pixel_has_influence_exactly_where_it_can_reach(model, size):
-    H, W = model.forward_features(torch.zeros(1, 3, *size)).shape[1:3]
-    for row, col in {(0, 0), (H // 2, W // 2), (H - 1, W - 1)}:
-        measured = influence(model, torch.randn(3, *size), row, col)
-        counted = reach(model, *size, row, col)
-        assert len(measured) == len(counted) == 4
-        for found, expected in zip(measured, counted):
-            assert torch.equal(found > 0, expected)
-    counted = [m.sum() for m in reach(model, *size, H // 2, W // 2)]
-    assert 8 * 8 == counted[0] < counted[1] <= counted[2]  # a window of 4 x 4 patches, then its neighbours
-
-
-def test_a_place_outside_the_last_map_is_refused(model):
-    with pytest.raises(ValueError, match="4 x 4"):
-        reach(model, 16, 16, 4, 0)
 
 
 def test_the_mean_of_a_class_map_and_the_bias_are_the_logit(model):

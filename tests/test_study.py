@@ -5,19 +5,10 @@ from dataclasses import replace
 import pytest
 
 import study
-from study import STUDIES, Variant, run_study, study_folder
+from study import REFERENCE, STUDIES, Variant, differences, load_study, mean_and_deviation, run_study
 from swin_cifar.config import SwinConfig, TrainConfig, train_config
 from swin_cifar.data import load_shapes10
-from swin_cifar.history import (
-    REFERENCE,
-    Epoch,
-    History,
-    Metrics,
-    Results,
-    differences,
-    load_study,
-    mean_and_deviation,
-)
+from swin_cifar.history import Epoch, History, Metrics, Results
 
 
 def history(seed, validation, test):
@@ -57,7 +48,7 @@ def test_mean_and_deviation_of_a_sample():
 
 def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
-    runs = load_study(study_folder("tiny", folder=tmp_path))
+    runs = load_study("tiny", folder=tmp_path)
     assert {variant: [h.recipe.seed for h in found] for variant, found in runs.items()} == {
         REFERENCE: [0, 1],
         "no mirroring": [0, 1],
@@ -67,7 +58,7 @@ def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     assert runs[REFERENCE][0].results.test.count == 64
     assert runs[REFERENCE][0].results.parameters == 303_532
     assert runs[REFERENCE][0].results.flops_per_image == 15_632_256
-    assert load_study(study_folder("tiny", "mini", tmp_path)) == {}
+    assert load_study("tiny", "mini", tmp_path) == {}
 
     monkeypatch.setattr(study, "train_and_test", lambda *args, **kwargs: pytest.fail("trained again"))
     run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)

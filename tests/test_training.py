@@ -9,6 +9,7 @@ import torch
 
 import swin_cifar.run as run
 import swin_cifar.training as training
+from study import flat_model
 from swin_cifar import TrainConfig, create_model, evaluate, fit, learning_rate, load_checkpoint, load_shapes10
 from swin_cifar.checkpoint import CheckpointError
 from swin_cifar.data import normalize, training_batch
@@ -17,7 +18,6 @@ from swin_cifar.predict import predict_logits
 from swin_cifar.run import TrainingDiverged, compile_or_not, epoch_order
 from swin_cifar.system import device_name, versions
 from swin_cifar.training import make_optimizer
-from swin_cifar.variants import flat_model
 
 RECIPE = TrainConfig(
     epochs=3,

@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
+from course.reach import influence
 from oracles import enlarge_weights
-from study import STUDIES
+from study import STUDIES, flat_model
 from swin_cifar.config import train_config
 from swin_cifar.data import load_shapes10
-from swin_cifar.inspection import influence
 from swin_cifar.model import create_model
 from swin_cifar.training import fit
-from swin_cifar.variants import IDEAS, ablate, flat_model
+from swin_cifar.variants import IDEAS, ablate
 
 IMAGE = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
 

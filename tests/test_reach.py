@@ -1,0 +1,36 @@
+"""Influence, measured by gradients, against counting along the true windows."""
+
+import pytest
+import torch
+
+from course.reach import influence, reach
+from oracles import enlarge_weights
+from swin_cifar.config import SwinConfig
+from swin_cifar.model import SwinTransformer
+
+CONFIG = SwinConfig(patch_size=2, embed_dim=12, depths=(2, 2), num_heads=(2, 3), window_size=4)
+SIZES = [(20, 12), (16, 16), (11, 26)]  # pixels: maps that windows divide, pad, and cover along one axis
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return enlarge_weights(SwinTransformer(CONFIG)).train()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_pixel_has_influence_exactly_where_it_can_reach(model, size):
+    H, W = model.forward_features(torch.zeros(1, 3, *size)).shape[1:3]
+    for row, col in {(0, 0), (H // 2, W // 2), (H - 1, W - 1)}:
+        measured = influence(model, torch.randn(3, *size), row, col)
+        counted = reach(model, *size, row, col)
+        assert len(measured) == len(counted) == 4
+        for found, expected in zip(measured, counted):
+            assert torch.equal(found > 0, expected)
+    counted = [m.sum() for m in reach(model, *size, H // 2, W // 2)]
+    assert 8 * 8 == counted[0] < counted[1] <= counted[2]  # a window of 4 x 4 patches, then its neighbours
+
+
+def test_a_place_outside_the_last_map_is_refused(model):
+    with pytest.raises(ValueError, match="4 x 4"):
+        reach(model, 16, 16, 4, 0)
