@@ -293,7 +293,7 @@ def _save_on_a_full_disk(path, model, answer):
 def test_a_write_that_the_system_cuts_short_leaves_the_older_checkpoint(path):
     receiver, sender = multiprocessing.Pipe(duplex=False)
     child = in_a_child(_save_on_a_full_disk, path, model_of(1), sender)
-    assert receiver.poll(20)
+    assert receiver.poll(60)
     message = receiver.recv()
     child.join()
     assert message.startswith("CheckpointError: could not write") and "untouched" in message
@@ -308,15 +308,17 @@ def _save_for_ever(path, models):
             save_checkpoint(path, model, DATASET)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(path):
     models = [model_of(0), model_of(1)]
     moments, survivors, cut = random.Random(0), set(), 0
-    for _ in range(20):
+    for kill in range(400):
+        if kill >= 20 and survivors == {0, 1} and cut:  # all that can happen has happened
+            break
         before = path.stat().st_mtime_ns
         child = in_a_child(_save_for_ever, path, models)
-        deadline = time.monotonic() + 10
-        while path.stat().st_mtime_ns == before and time.monotonic() < deadline:
+        while path.stat().st_mtime_ns == before and child.is_alive():
             time.sleep(0.001)  # until it has saved once
         time.sleep(moments.uniform(0, 0.05))
         child.kill()

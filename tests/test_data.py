@@ -258,7 +258,7 @@ def test_what_cannot_be_downloaded_is_unavailable_and_leaves_nothing(online, tmp
     start = time.monotonic()
     with pytest.raises(Unavailable, match="could not be downloaded|not CIFAR-10"):
         load_data("cifar10", root)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20  # patience is 30 s where it is not set to less
     assert not list(root.iterdir())
     assert socket.getdefaulttimeout() is None
 

@@ -1,14 +1,17 @@
 """Two processes that share every batch end where one process does; one of them writes."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.multiprocessing
+from torch import distributed as dist
 
 from swin_cifar import distributed
 from swin_cifar.__main__ import main
@@ -42,12 +45,49 @@ def train_tiny(seed=0):
     return history, model.state_dict()
 
 
-def train_as_one_of_two(rank, port, folder):
+@contextmanager
+def one_of_two(rank, port):
+    """What torchrun sets, in a process that `spawn` started."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     with distributed.process_group("cpu"):
+        yield
+
+
+def train_as_one_of_two(rank, port, folder):
+    with one_of_two(rank, port):
         assert distributed.all_gather(f"from {rank}") == ["from 0", "from 1"]
         torch.save(train_tiny()[1], folder / f"{rank}.pt")
+
+
+def train_whole_and_in_two_parts(rank, port, folder):
+    """Ctrl-C reaches process 1 alone, in step 7 of 20; both stop after it, and go on together."""
+    torch.set_num_threads(1)
+    train, test = load_shapes10(320, 64)
+
+    def make():
+        torch.manual_seed(0)
+        return SwinTransformer(model_config("nano", drop_path_rate=0.2))
+
+    def press_ctrl_c(module, inputs):
+        calls.append(1)
+        if len(calls) == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with one_of_two(rank, port):
+        whole, stopped, resumed, calls = make(), make(), make(), []
+        fit(whole, train, test, RECIPE, progress=False)
+        handle = stopped.register_forward_pre_hook(press_ctrl_c) if rank == 1 else None
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopped, train, test, RECIPE, folder / "run.pt", progress=False)
+        if handle:
+            handle.remove()
+            assert len(calls) == 7  # no step was begun after it
+        dist.barrier()  # until process 0 has saved
+        assert load_checkpoint(folder / "run.pt").resume_state["step"] == 7
+        history = fit(resumed, train, test, RECIPE, folder / "run.pt", resume=True, progress=False)
+        same = [torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values())]
+        assert all(same) and len(history.epochs) == 2
 
 
 @pytest.fixture
@@ -57,6 +97,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_processes_get_the_weights_of_one(tmp_path, free_port):
     torch.multiprocessing.spawn(train_as_one_of_two, (free_port, tmp_path), nprocs=2)
     _, alone = train_tiny()
@@ -68,6 +109,13 @@ def test_two_processes_get_the_weights_of_one(tmp_path, free_port):
     assert any((other[name] - weight).abs().max() > 1e-2 for name, weight in alone.items())
 
 
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on_to_the_same_weights(tmp_path, free_port):
+    torch.multiprocessing.spawn(train_whole_and_in_two_parts, (free_port, tmp_path), nprocs=2)
+    assert len(History.load(tmp_path / "run.json").epochs) == 2
+
+
+@pytest.mark.slow
 def test_torchrun_trains_and_one_process_writes(tmp_path):
     train = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "swin_cifar", "train"]
     options = ["--data", "shapes10", "--device", "cpu", "--epochs", "1", "--validation-size", "49500"]

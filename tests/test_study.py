@@ -22,7 +22,7 @@ def history(seed, validation, test):
 @pytest.fixture
 def small(monkeypatch):
     """Six thousand drawn pictures in place of CIFAR-10, and a study of two variants."""
-    data = load_shapes10(5256, 64)
+    data = load_shapes10(5128, 64)  # one batch to train, 5,000 to validate
     monkeypatch.setattr(study, "load_cifar10", lambda root: data)
     monkeypatch.setitem(STUDIES, "tiny", {REFERENCE: Variant(), "no mirroring": Variant({"flip": False})})
 
@@ -46,6 +46,7 @@ def test_mean_and_deviation_of_a_sample():
     assert mean_and_deviation([1.0]) == (1.0, None)
 
 
+@pytest.mark.slow
 def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
     runs = load_study("tiny", folder=tmp_path)
@@ -64,6 +65,21 @@ def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
 
 
+@pytest.mark.slow
+def test_the_command_line_runs_a_study(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study.run_study, "__defaults__", ("nano", (0,), "data", tmp_path))
+    study.main(["tiny", "--seeds", "2", "--epochs", "1"])
+    assert {path.name for path in (tmp_path / "tiny_nano").iterdir()} == {
+        f"{variant}_{seed}.json" for variant in ("as-it-is", "no-mirroring") for seed in (0, 1)
+    }
+    assert all(h.recipe.epochs == 1 for runs in load_study("tiny", folder=tmp_path).values() for h in runs)
+    assert "no mirroring, seed 1: " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        study.main(["receipt"])
+    assert "invalid choice: 'receipt'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_a_history_of_another_recipe_is_not_taken_for_this_one(small, tmp_path):
     run_study("tiny", folder=tmp_path, epochs=1)
     with pytest.raises(ValueError, match="as-it-is_0.json was made with another recipe"):

@@ -17,7 +17,7 @@ from swin_cifar.history import History
 from swin_cifar.predict import predict_logits
 from swin_cifar.run import TrainingDiverged, compile_or_not, epoch_order
 from swin_cifar.system import device_name, versions
-from swin_cifar.training import make_optimizer
+from swin_cifar.training import make_optimizer, train_and_test
 
 RECIPE = TrainConfig(
     epochs=3,
@@ -172,6 +172,22 @@ def test_resumed_weights_equal_uninterrupted_ones_bit_for_bit(data, stop_after, 
             assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-9)
 
 
+@pytest.mark.parametrize("stop_after", [3, 7])
+def test_results_that_are_read_now_and_then_are_the_same(data, tmp_path, monkeypatch, stop_after):
+    """As on a GPU, where a result is read every so many steps, Ctrl-C in a step between."""
+    path, (whole, often, rarely) = tmp_path / "run.pt", (tiny() for _ in range(3))
+    expected = fit(often, *data, RECIPE, progress=False)
+    monkeypatch.setitem(run.READ_EVERY, "cpu", 2)  # and at the end of an epoch, which has 5 steps
+    found = fit(whole, *data, RECIPE, progress=False)
+    stop_a_run(data, path, RECIPE, stop_after)
+    pieced = fit(rarely, *data, RECIPE, checkpoint_path=path, resume=True, progress=False)
+    assert same(whole, often) and same(rarely, often)
+    for history in (found, pieced):
+        for ours, theirs in zip(history.epochs, expected.epochs, strict=True):
+            for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+                assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-9)
+
+
 def test_a_finished_run_resumes_to_itself(data, tmp_path):
     path, model, other = tmp_path / "run.pt", tiny(), tiny(seed=9)
     fit(model, *data, RECIPE, checkpoint_path=path, progress=False)
@@ -250,6 +266,23 @@ def test_the_bar_and_the_line_of_an_epoch_tell_loss_accuracy_rate_and_speed(data
     assert re.search(r"5/15 .*loss \d\.\d+, accuracy \d+\.\d%, [\d,]+ images/s, rate \d\.\de-\d\d", printed)
     line = r"epoch 3/3  loss \S+  train \S+%  validation \S+%  rate 1\.0e-05  [\d,]+ images/s  \S+ s\n"
     assert re.search(line, printed)
+
+
+def test_train_and_test_measures_the_final_model_once_and_saves_that(data, tmp_path):
+    path, model = tmp_path / "run.pt", tiny()
+    recipe = replace(RECIPE, epochs=1)
+    history = train_and_test(model, data[0], None, data[1], recipe, path, progress=False)
+    assert history.results.test == evaluate(model, data[1])
+    assert history.results.parameters == sum(p.numel() for p in model.parameters())
+    assert history.results.flops_per_image > 1e6
+    assert load_checkpoint(path).history == history == History.load(path.with_suffix(".json"))
+    with pytest.raises(ValueError, match="no validation accuracy: it was not measured"):
+        history.accuracy("validation")
+    with pytest.raises(ValueError, match="train, validation and test accuracy, not 'trial'"):
+        history.accuracy("trial")
+    assert history.accuracy("train") == history.epochs[-1].train_accuracy
+    with pytest.raises(ValueError, match="no train accuracy"):
+        replace(history, epochs=[]).accuracy("train")
 
 
 def test_fewer_pictures_than_a_batch_is_an_error(data):
