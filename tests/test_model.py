@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from oracles import attention_in_true_windows, enlarge_weights, true_windows
-from swin_cifar import SwinConfig, SwinStage, SwinTransformer, SwinTransformerBlock, create_model
+from swin_cifar import (
+    PatchMerging,
+    SwinConfig,
+    SwinStage,
+    SwinTransformer,
+    SwinTransformerBlock,
+    create_model,
+    load_official_weights,
+    load_torchvision_weights,
+    official_state_dict,
+    torchvision_state_dict,
+)
 from swin_cifar.config import train_config
 
 sides = st.integers(1, 9)
@@ -206,6 +217,117 @@ def test_shapes_can_be_traced_without_data():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("name", "logits", "gradient"),
+    [("nano", [-0.49133, -0.68046, -0.25829, 0.88589], 118.28928),
+     ("mini", [-0.31598, -0.75761, 1.40394, -1.26041], 283.99844)],
+)  # fmt: skip
+def test_the_same_seed_gives_the_same_logits_and_gradients_as_ever(name, logits, gradient):
+    """As version 0.1.0 gave them, before its rooms were moved."""
+    torch.manual_seed(0)
+    model = create_model(name).eval()
+    answer = model(torch.linspace(-2, 2, 4 * 3 * 32 * 32).view(4, 3, 32, 32).sin())
+    (answer * torch.linspace(-1, 1, 40).view(4, 10)).sum().backward()
+    assert answer[0, :4].tolist() == pytest.approx(logits, abs=2e-5)
+    norm = sum(p.grad.square().sum() for p in model.parameters()).sqrt()
+    assert norm.item() == pytest.approx(gradient, rel=1e-5)
+
+
+def test_the_old_name_of_a_preset_works_and_says_so():
+    with pytest.warns(FutureWarning, match="^the preset 'base' is called 'mini' now$"):
+        model = create_model("base", num_classes=3)
+    assert model.config == create_model("mini", num_classes=3).config
+    with pytest.warns(FutureWarning):
+        assert train_config("base") == train_config("mini")
+
+
+# --- properties of the whole model, over geometry ---------------------------------------
+
+
+@st.composite
+def small_models(draw):
+    """-> a model of any geometry, in double precision and eval mode, and the size of a picture."""
+    stages = draw(st.integers(1, 3))
+    config = SwinConfig(
+        patch_size=draw(st.integers(1, 4)),
+        in_channels=draw(st.integers(1, 3)),
+        embed_dim=draw(st.sampled_from([4, 8])),
+        depths=draw(st.tuples(*[st.integers(1, 3)] * stages)),
+        num_heads=draw(st.tuples(*[st.sampled_from([1, 2, 4])] * stages)),
+        window_size=draw(st.integers(1, 5)),
+        mlp_ratio=draw(st.sampled_from([0.5, 2.0])),
+        num_classes=draw(st.integers(1, 4)),
+    )
+    return enlarge_weights(SwinTransformer(config)).double().eval(), draw(sides) * 3, draw(sides) * 2
+
+
+@given(small_models(), st.integers(0, 3))
+def test_each_picture_of_a_batch_is_answered_by_itself(model_and_size, B):
+    model, h, w = model_and_size
+    images = torch.randn(B, model.config.in_channels, h, w, dtype=torch.float64)
+    with torch.no_grad():
+        together = model(images)
+        assert together.shape == (B, model.config.num_classes)
+        for image, answer in zip(images, together):
+            assert (model(image[None])[0] - answer).abs().max() < 1e-9
+
+
+@given(small_models())
+def test_stages_halve_and_double_whatever_the_size(model_and_size):
+    model, h, w = model_and_size
+    config = model.config
+    maps = model.stage_maps(torch.randn(1, config.in_channels, h, w, dtype=torch.float64))
+    H, W = -(-h // config.patch_size), -(-w // config.patch_size)
+    for x, dim in zip(maps, config.dims, strict=True):
+        assert x.shape == (1, H, W, dim)
+        H, W = -(-H // 2), -(-W // 2)
+
+
+@given(small_models(), st.data())
+def test_zeros_right_and_below_up_to_a_whole_patch_change_nothing(model_and_size, data):
+    model, h, w = model_and_size
+    P = model.config.patch_size
+    images = torch.randn(1, model.config.in_channels, h, w, dtype=torch.float64)
+    right, below = data.draw(st.integers(0, -w % P)), data.draw(st.integers(0, -h % P))
+    with torch.no_grad():
+        assert (model(F.pad(images, (0, right, 0, below))) - model(images)).abs().max() < 1e-9
+
+
+@given(small_models())
+def test_mirroring_the_picture_is_mirroring_the_weights(model_and_size):
+    """Turned over the diagonal: transposed filters, tables and merging give the same answer."""
+    model, h, w = model_and_size
+    images = torch.randn(1, model.config.in_channels, h, w, dtype=torch.float64)
+    turned = copy.deepcopy(model)
+    with torch.no_grad():
+        turned.patch_embed.proj.weight.copy_(model.patch_embed.proj.weight.transpose(2, 3))
+        for mine, other in zip(model.modules(), turned.modules()):
+            if hasattr(mine, "relative_position_bias_table"):
+                side = 2 * mine.window_size - 1
+                table = mine.relative_position_bias_table.unflatten(0, (side, side))
+                other.relative_position_bias_table.copy_(table.transpose(0, 1).flatten(0, 1))
+            elif isinstance(mine, PatchMerging):  # top-left, bottom-left, top-right, bottom-right
+                for new, old in zip((other.norm.weight, other.norm.bias), (mine.norm.weight, mine.norm.bias)):
+                    new.copy_(old.unflatten(0, (2, 2, -1)).transpose(0, 1).flatten())
+                weight = mine.reduction.weight.unflatten(1, (2, 2, -1))
+                other.reduction.weight.copy_(weight.transpose(1, 2).flatten(1))
+        assert (turned(images.transpose(2, 3)) - model(images)).abs().max() < 1e-9
+
+
+@given(small_models())
+def test_state_dicts_of_other_libraries_bring_every_weight_back(model_and_size):
+    model, h, w = model_and_size
+    images = torch.randn(1, model.config.in_channels, h, w, dtype=torch.float64)
+    for export, load in (
+        (torchvision_state_dict, load_torchvision_weights),
+        (official_state_dict, load_official_weights),
+    ):
+        other = SwinTransformer(model.config).double().eval()
+        load(other, export(model))
+        with torch.no_grad():
+            assert torch.equal(other(images), model(images))
 
 
 def test_config_survives_json_and_stays_hashable():
