@@ -198,11 +198,27 @@ def opens_the_mask(block, x):
 def test_a_function_cannot_change_the_masks_of_other_models():
     block = SwinTransformerBlock(8, 2, window_size=4, shift_size=2)
     inputs = block, torch.zeros(1, 8, 8, 8)
-    before = block.to_windows(inputs[1])[1].clone()
-    exercise = Exercise("opens", lambda *_: None, lambda: {"a block": inputs}, {}, picture=opens_the_mask)
+    held = block.to_windows(inputs[1])[1]  # by a cell of the notebook
+    before = held.clone()
+    exercise = Exercise("opens", lambda *_: None, lambda: {"a block": inputs}, {}, picture=None)
     says = "The function changes the mask that `to_windows` hands out, which all blocks share (a block)"
     assert says in words(exercise.verdict(opens_the_mask))
-    assert block.to_windows(inputs[1])[1].equal(before)
+    assert block.to_windows(inputs[1])[1].equal(before) and held.equal(before)
+
+
+def test_nor_can_it_while_its_picture_is_drawn(monkeypatch):
+    monkeypatch.setattr(core.figures, "show", lambda figure, alt: None)
+    block, x = SwinTransformerBlock(8, 2, window_size=4, shift_size=2), torch.zeros(1, 8, 8, 8)
+    before = block.to_windows(x)[1].clone()
+    drawn = []
+
+    def picture(function):
+        opens_the_mask(block, x)
+        drawn.append(block.to_windows(x)[1].all())
+        return None, "a picture"
+
+    Exercise("double", double, lambda: {"a map": (torch.ones(2, 3),)}, {}, picture)(double)
+    assert drawn == [True] and block.to_windows(x)[1].equal(before)
 
 
 def test_the_weights_of_a_layer_are_input_too():
