@@ -11,7 +11,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 ROOT = Path(__file__).parents[1]
 ADDRESS = "https://github.com/someone/swin"
-spec = importlib.util.spec_from_file_location("colab", ROOT / "notebooks" / "colab.py")
+spec = importlib.util.spec_from_file_location("colab", ROOT / "notebooks" / "tools" / "colab.py")
 colab = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(colab)
 

@@ -1,13 +1,14 @@
 """Checks of notebook 09: a schedule in three parts, clipping by hand, a batch in several parts."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise
+from course import figures
+from course.check.core import Exercise
 
 # --- trapezoid ---------------------------------------------------------------------------
 
@@ -54,7 +55,7 @@ def _call_with_steps(function, total, *settings):
 
 def _draw_trapezoid(function):
     rates = _call_with_steps(function, 60, 8, 20, 0.002)
-    figure = plotting.plot_curves({"yours": (list(range(60)), rates)}, "step", "learning rate")
+    figure = figures.plot_curves({"yours": (list(range(60)), rates)}, "step", "learning rate")
     return figure, "A trapezoid: the learning rate rises for 8 steps, stays at 0.002, and falls for 20 steps."
 
 
@@ -136,7 +137,7 @@ def _draw_clip(function):
     before = [step / 10 for step in range(1, 41)]
     direction = torch.tensor([0.6, 0.8])
     after = [function([length * direction], 1.0)[0].norm().item() for length in before]
-    figure = plotting.plot_curves({"yours": (before, after)}, "length before", "length after")
+    figure = figures.plot_curves({"yours": (before, after)}, "length before", "length after")
     return figure, "Length of a gradient after clipping over its length before: equal up to 1, then constant."
 
 
@@ -200,10 +201,6 @@ def _accumulate(model, images, targets, parts, share=lambda n, B, parts: n / B, 
         loss.backward()
 
 
-def _accumulate_with(**mistake):
-    return lambda *inputs: _accumulate(*inputs, **mistake)
-
-
 def _all_at_once(model, images, targets, parts):
     model.zero_grad()
     F.cross_entropy(model(images), targets).backward()
@@ -243,7 +240,7 @@ def _draw_accumulate(function):
         whole, found = (_call_with_model(f, images, targets, parts) for f in (_whole_batch, function))
         gradients = [torch.cat([g.flatten() for g in list(run.values())[1:]]) for run in (whole, found)]
         pairs[f"10 pictures in {parts} parts"] = gradients
-    figure = plotting.plot_agreement(pairs, "gradient of the whole batch", "yours minus that")
+    figure = figures.plot_agreement(pairs, "gradient of the whole batch", "yours minus that")
     for ax in figure.axes:
         ax.set_ylim(-0.1, 0.1)
     return figure, "Gradients in parts minus those of the whole batch: all differences are 0."
@@ -261,20 +258,22 @@ accumulate = Exercise(
     call=_call_with_model,
     mistakes={
         "The gradient is as many times too large as there are parts: a sum of means is no mean.": (
-            _accumulate_with(share=lambda n, B, parts: 1)
+            partial(_accumulate, share=lambda n, B, parts: 1)
         ),
         "Every part counts alike, whatever its size. The pictures should count alike.": (
-            _accumulate_with(share=lambda n, B, parts: 1 / parts)
+            partial(_accumulate, share=lambda n, B, parts: 1 / parts)
         ),
-        "Only the last part counts: the gradients of the others are removed.": _accumulate_with(
-            clear="every time"
+        "Only the last part counts: the gradients of the others are removed.": partial(
+            _accumulate, clear="every time"
         ),
-        "An older gradient is still in the sum. Remove it before you begin.": _accumulate_with(clear="never"),
+        "An older gradient is still in the sum. Remove it before you begin.": partial(
+            _accumulate, clear="never"
+        ),
         "The gradient is right, but the model has worked on the whole batch at once.": _all_at_once,
         "Only the first part counts.": _first_part_only,
         "The pictures that do not fill a part are dropped.": _ragged_end_dropped,
         "Each loss counts as often as its part has pictures. The gradient of a mean "
-        "over the batch is wanted.": (_accumulate_with(share=lambda n, B, parts: n)),
+        "over the batch is wanted.": (partial(_accumulate, share=lambda n, B, parts: n)),
     },
     picture=_draw_accumulate,
 )

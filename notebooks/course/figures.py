@@ -1,4 +1,4 @@
-"""Every figure that the project draws.
+"""The figures of the notebooks.
 
 The same thing has the same colour throughout: COLOURS are the eight of Okabe and Ito, which
 remain distinct for colour-blind readers; what matters differs in lightness too, for print.
@@ -13,20 +13,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from swin_cifar.config import TrainConfig
 from swin_cifar.data import normalize
-from swin_cifar.training import learning_rate
 from swin_cifar.windows import shift_per_axis
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
-STYLES = {  # of curves
-    "train": {"color": COLOURS[0], "linestyle": "-", "marker": "o"},
-    "validation": {"color": COLOURS[5], "linestyle": "--", "marker": "s"},
-}
-# The parts of a cyclically shifted map: in place, column carried around, row carried around, both.
+# The parts of a cyclically shifted map: in place, column wrapped around, row wrapped around, both.
 REGIONS = (
     {"facecolor": "none"},
     {"facecolor": (COLOURS[6], 0.55), "hatch": "|"},
@@ -278,7 +271,7 @@ def draw_bars(ax, values, title="", colour=COLOURS[0]):
     ax.set_title(title, fontsize=13)
 
 
-def plot_bars(axes, shares, classes):
+def draw_top2(axes, shares, classes):
     """Onto each of several axes the largest two of its row of `shares` (B, classes), named unless 0.00."""
     for ax, row in zip(axes, shares):
         best = row.argsort(descending=True)[:2].tolist()
@@ -416,13 +409,13 @@ def plot_stages(model, image, mean, std, classes=None, logits=True):
 
     `image`: (3, h, w) uint8, normalised with `mean` and `std` for the model. Above: the picture
     cut into the tokens (thin) and windows (bold) of each stage. Below: every layer, shifted
-    blocks set off to the right. The shapes are those of the maps that `forward_features` gives.
+    blocks set off to the right. The shapes are those of the maps that `stage_maps` gives.
     `classes`: names for the logits. Without `logits` (an untrained model's mean nothing) their
     bars are left out and the names stand alone.
     """
     config = model.config
     with torch.no_grad():
-        maps = model.forward_features(normalize(image[None], mean, std))
+        maps = model.stage_maps(normalize(image[None], mean, std))
     rows = max(*config.depths, 2) + 1
     width = 2.5 * len(maps) + (6 if classes and logits else 4.8)
     figure = Figure(figsize=(width, 3.1 + 0.42 * rows), layout="constrained")
@@ -459,7 +452,7 @@ def plot_stages(model, image, mean, std, classes=None, logits=True):
             else:
                 box(layers, j + 1, "W-MSA, MLP", "#bfe1f6")
     with torch.no_grad():
-        features = model.norm(maps[-1]).mean(dim=(1, 2))
+        features = model.forward_head(model.norm(maps[-1]), pre_logits=True)
         values = model.head(features)[0].tolist()
     for row, text in enumerate(("LN", "mean of tokens", "linear")):
         box(bottom[-1], row, text, "#dddddd")
@@ -544,47 +537,6 @@ def plot_agreement(pairs, xlabel, ylabel):
         ax.tick_params(labelsize=12)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel(ylabel, fontsize=13)
-    return figure
-
-
-def plot_history(history):
-    """-> Figure: loss, accuracy, learning rate, speed of a `History`. Raises ValueError without an epoch."""
-    records = history.epochs
-    if not records:
-        raise ValueError("the history holds no epoch yet: there is nothing to draw")
-    epochs = [record["epoch"] for record in records]
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    loss, accuracy, rate, speed = figure.subplots(2, 2).flatten()
-    for part, style in STYLES.items():
-        if f"{part}_loss" not in records[0]:  # a run on all pictures holds none out
-            continue
-        style = {**style, "label": part, "markersize": 4, "markevery": max(1, len(epochs) // 20)}
-        loss.plot(epochs, [r[f"{part}_loss"] for r in records], **style)
-        accuracy.plot(epochs, [100 * r[f"{part}_accuracy"] for r in records], **style)
-    if "test" in history.results:
-        value = 100 * history.results["test"]["accuracy"]
-        accuracy.axhline(value, color="#444444", linestyle=":", label=f"test, at the end: {value:.2f}%")
-    config = TrainConfig(**history.recipe)
-    points = 100 * config.epochs
-    rates = [learning_rate(i, points, config) for i in range(points)]
-    rate.plot([i / 100 for i in range(points)], rates, color="#444444")
-    style = {**STYLES["train"], "markersize": 4, "markevery": max(1, len(epochs) // 20)}
-    speeds = [r["images_per_second"] for r in records]
-    speed.plot(epochs, speeds, **style)
-    speed.set_ylim(0, 1.15 * max(speeds))
-    titles = "loss (nats)", "accuracy (%)", "learning rate", "training pictures per second"
-    for axes, title in zip((loss, accuracy, rate, speed), titles):
-        axes.set(xlim=(0, config.epochs * 1.03))
-        axes.set_title(title, fontsize=14)
-        axes.set_xlabel("epoch", fontsize=13)
-        axes.tick_params(labelsize=12)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    loss.legend(fontsize=12)
-    accuracy.legend(loc="lower right", fontsize=12)
-    seconds = sum(r["seconds"] for r in records)
-    about = f"{history.dataset}, {history.train_size:,} pictures, {history.device}"
-    figure.suptitle(f"{about}: {seconds:,.0f} s of training", fontsize=14)
     return figure
 
 
@@ -689,16 +641,16 @@ def plot_confusion(counts, rows, columns):
     return figure
 
 
-def plot_reliability(panels):
+def plot_reliability(models):
     """-> Figure: {title: [(confidence, share right, count), ...]}, one panel each, bin by bin.
 
     Above, the share that was right against the confidence, with the diagonal of a model whose
     confidence can be taken at its word; below, how many answers are that confident.
     """
-    figure = Figure(figsize=(4.9 * len(panels), 5.2), layout="constrained")
+    figure = Figure(figsize=(4.9 * len(models), 5.2), layout="constrained")
     ratios = {"height_ratios": [3, 1]}
-    axes = figure.subplots(2, len(panels), squeeze=False, sharex=True, sharey="row", gridspec_kw=ratios)
-    for (title, bins), upper, lower in zip(panels.items(), *axes):
+    axes = figure.subplots(2, len(models), squeeze=False, sharex=True, sharey="row", gridspec_kw=ratios)
+    for (title, bins), upper, lower in zip(models.items(), *axes):
         confidence, right, count = zip(*bins)
         upper.plot((0, 1), (0, 1), color="#444444", linestyle=":", linewidth=1.5)
         upper.plot(confidence, right, "o-", color=COLOURS[0], linewidth=2.5, markersize=7)

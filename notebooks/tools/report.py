@@ -1,6 +1,6 @@
 """Print, for each notebook: cells, lines of code, the median and longest cell, saved size.
 
-python notebooks/report.py
+python notebooks/tools/report.py
 """
 
 import statistics
@@ -10,7 +10,7 @@ import nbformat
 
 total = 0
 print(f"{'notebook':28} {'cells':>5} {'code':>5} {'lines':>6} {'median':>7} {'longest':>8} {'KB':>6}")
-for path in sorted(Path(__file__).parent.glob("*.ipynb")):
+for path in sorted(Path(__file__).parents[1].glob("*.ipynb")):
     cells = nbformat.read(path, as_version=4).cells
     lengths = [len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code"]
     size = path.stat().st_size / 1024

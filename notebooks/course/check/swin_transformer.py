@@ -1,15 +1,14 @@
 """Checks of notebook 08: the rates of DropPath, names of weights, a branch for kept pictures only."""
 
 import re
-from functools import cache
+from functools import cache, partial
 
 import torch
-import torchvision
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, Sign, numbered, photos
+from course import figures
+from course.check.core import Exercise, Symptom, numbered, sample_images
 from swin_cifar.model import create_model
-from swin_cifar.weights import _TORCHVISION, _their_name
+from swin_cifar.weights import torchvision_model, torchvision_name
 
 # --- drop_rates --------------------------------------------------------------------------
 
@@ -32,7 +31,7 @@ def _by_number(rule):
 def _draw_rates(function):
     rates = [r for stage in function(0.2, (2, 2, 6, 2)) for r in stage]
     line = {"rate": (list(range(1, 13)), rates)}
-    figure = plotting.plot_curves(line, "block of swin_t", "drop rate")
+    figure = figures.plot_curves(line, "block of swin_t", "drop rate")
     return figure, "A straight line: the drop rate of each of the twelve blocks, from 0 to 0.2."
 
 
@@ -78,7 +77,7 @@ def _names():
     """{torchvision's name: ours} for every weight of swin_s."""
     with torch.device("meta"):
         ours = create_model("swin_s").state_dict()
-    return {_their_name(name, _TORCHVISION): name for name in ours}
+    return {torchvision_name(name): name for name in ours}
 
 
 def _renamed(name, stage=lambda n: n // 2, merging=lambda n: n // 2, mlp=True, embed=True):
@@ -94,8 +93,11 @@ def _renamed(name, stage=lambda n: n // 2, merging=lambda n: n // 2, mlp=True, e
     return name
 
 
-def _renamed_with(**mistake):
-    return lambda name: _renamed(name, **mistake)
+def _renamed_odd_even(name):
+    name = name.replace("features.0.0.", "patch_embed.proj.").replace("features.0.2.", "patch_embed.norm.")
+    name = re.sub(r"^features\.([1357])\.", lambda m: f"stages.{int(m[1]) // 2}.downsample.", name)
+    name = re.sub(r"^features\.([246])\.", lambda m: f"stages.{int(m[1]) // 2}.blocks.", name)
+    return name.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
 
 
 def _call_with_names(function, names):
@@ -118,10 +120,6 @@ def _name_cases():
     return cases | {"blocks with a number of two digits": (late,)}
 
 
-def _is_text(name):
-    return isinstance(name, str)
-
-
 def _one_digit_only(found, names):
     """Right, or (where a block's number has two digits) wrong."""
     expected = _names()
@@ -131,17 +129,15 @@ def _one_digit_only(found, names):
 def _draw_names(function):
     torch.manual_seed(0)
     ours = create_model("nano").eval()
-    c = ours.config
-    sides = [[c.patch_size] * 2, c.embed_dim, list(c.depths), list(c.num_heads), [c.window_size] * 2]
-    theirs = torchvision.models.SwinTransformer(*sides, num_classes=10).eval()
+    theirs = torchvision_model(ours.config).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape) / max(parameter.shape) ** 0.5)
         weights = {n: t for n, t in theirs.state_dict().items() if not n.endswith("relative_position_index")}
         ours.load_state_dict({function(name): tensor for name, tensor in weights.items()})
-        images = (photos() - 0.5) / 0.3
+        images = (sample_images() - 0.5) / 0.3
         pairs = {"loaded with your names": (theirs(images), ours(images))}
-    figure = plotting.plot_agreement(pairs, "torchvision's logit", "ours minus torchvision's")
+    figure = figures.plot_agreement(pairs, "torchvision's logit", "ours minus torchvision's")
     for ax in figure.axes:
         ax.set_ylim(-0.1, 0.1)
     return figure, "Logits of two models, torchvision's and ours with its weights: all differences are 0."
@@ -154,36 +150,30 @@ our_name = Exercise(
     call=_call_with_names,
     mistakes={
         "You take torchvision's number for the number of the stage. It counts blocks "
-        "and mergings in turn, so features.3 is our second stage.": _renamed_with(
-            stage=lambda n: n, merging=lambda n: n
+        "and mergings in turn, so features.3 is our second stage.": partial(
+            _renamed, stage=lambda n: n, merging=lambda n: n
         ),
         "Your stages begin at 1. Ours begin at 0.": (
-            _renamed_with(stage=lambda n: n // 2 + 1, merging=lambda n: n // 2 + 1)
+            partial(_renamed, stage=lambda n: n // 2 + 1, merging=lambda n: n // 2 + 1)
         ),
         "You give a merging to the stage before it. In our model it is the beginning of the next stage.": (
-            _renamed_with(merging=lambda n: n // 2 - 1)
+            partial(_renamed, merging=lambda n: n // 2 - 1)
         ),
-        "The layers of the MLP keep their numbers. Ours are called fc1 and fc2.": _renamed_with(mlp=False),
+        "The layers of the MLP keep their numbers. Ours are called fc1 and fc2.": partial(
+            _renamed, mlp=False
+        ),
         "mlp.0 and mlp.3 are the two linear layers (1 is GELU, 2 and 4 are Dropout), in this order.": (
-            _renamed_with(mlp=((0, "fc2"), (3, "fc1")))
+            partial(_renamed, mlp=((0, "fc2"), (3, "fc1")))
         ),
-        "features.0 is the patch embedding: 0 is its convolution, 2 its LayerNorm.": _renamed_with(
-            embed=False
+        "features.0 is the patch embedding: 0 is its convolution, 2 its LayerNorm.": partial(
+            _renamed, embed=False
         ),
-        "The number of a block can have two digits, as in features.5.10.": Sign(_one_digit_only),
+        "The number of a block can have two digits, as in features.5.10.": Symptom(_one_digit_only),
         "Blocks and mergings have changed places: features.1 holds the first stage's "
-        "blocks, features.2 the first merging.": lambda name: _renamed_odd_even(name),
+        "blocks, features.2 the first merging.": _renamed_odd_even,
     },
     picture=_draw_names,
 )
-
-
-def _renamed_odd_even(name):
-    name = name.replace("features.0.0.", "patch_embed.proj.").replace("features.0.2.", "patch_embed.norm.")
-    name = re.sub(r"^features\.([1357])\.", lambda m: f"stages.{int(m[1]) // 2}.downsample.", name)
-    name = re.sub(r"^features\.([246])\.", lambda m: f"stages.{int(m[1]) // 2}.blocks.", name)
-    return name.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
-
 
 # --- add_branch --------------------------------------------------------------------------
 
@@ -220,10 +210,6 @@ def _add_branch(x, branch, kept, p, factor=None, stays=True, of=lambda kept: kep
     return out
 
 
-def _branch_with(**mistake):
-    return lambda *inputs: _add_branch(*inputs, **mistake)
-
-
 def _all_scaled(x, branch, kept, p):
     out = x.clone()
     out[kept] = (x[kept] + branch(x[kept])) / (1 - p)
@@ -239,12 +225,12 @@ def _only_kept(x, branch, kept, p):
 
 
 def _draw_branch(function):
-    pictures = photos()[:6] / 2
+    pictures = sample_images()[:6] / 2
     kept = torch.tensor([True, False, True, True, False, True])
     out = function(pictures, lambda x: 0.3 * torch.ones_like(x), kept, 0.25)
-    figure, axes = plotting.panels(2, 6, size=1.4)
+    figure, axes = figures.panels(2, 6, size=1.4)
     for ax, image in zip(axes, [*pictures, *out]):
-        plotting.draw_picture(ax, image.clamp(0, 1))
+        figures.draw_picture(ax, image.clamp(0, 1))
     axes[0].set_ylabel("x", fontsize=12)
     axes[6].set_ylabel("yours", fontsize=12)
     return (
@@ -269,18 +255,24 @@ add_branch = Exercise(
     call=_call_with_branch,
     mistakes={
         "The numbers are right, but the branch has worked on all pictures. Give it only "
-        "those that are kept: then stochastic depth also saves time.": _branch_with(all_of_it=True),
-        "The branch is not divided by 1 - p.": _branch_with(factor=lambda p: 1),
-        "The branch is multiplied by 1 - p instead of divided.": _branch_with(factor=lambda p: 1 - p),
-        "The branch is divided by p, the probability to be dropped.": _branch_with(factor=lambda p: 1 / p),
+        "those that are kept: then stochastic depth also saves time.": partial(_add_branch, all_of_it=True),
+        "The branch is not divided by 1 - p.": partial(_add_branch, factor=lambda p: 1),
+        "The branch is multiplied by 1 - p instead of divided.": partial(_add_branch, factor=lambda p: 1 - p),
+        "The branch is divided by p, the probability to be dropped.": partial(
+            _add_branch, factor=lambda p: 1 / p
+        ),
         "A picture whose branch is dropped has become 0. Only the branch is dropped: x itself passes on.": (
-            _branch_with(stays=False)
+            partial(_add_branch, stays=False)
         ),
         "x itself is divided by 1 - p as well. Only the branch is.": _all_scaled,
-        "The wrong pictures get the branch: True in `kept` means keep.": _branch_with(of=lambda kept: ~kept),
+        "The wrong pictures get the branch: True in `kept` means keep.": partial(
+            _add_branch, of=lambda kept: ~kept
+        ),
         "The pictures have changed their order: the kept ones come first.": _sorted,
         "Only the kept pictures are returned. The others pass on unchanged.": _only_kept,
-        "All pictures get the branch, also those whose coin says no.": _branch_with(of=torch.ones_like),
+        "All pictures get the branch, also those whose coin says no.": partial(
+            _add_branch, of=torch.ones_like
+        ),
     },
     picture=_draw_branch,
     axes="(B, ...)",

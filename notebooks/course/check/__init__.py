@@ -1,29 +1,29 @@
 """Checks for the exercises of notebooks 02 to 09 and 14: they say what is wrong, never the answer.
 
-    from swin_cifar import checks as check
+    from course import check
 
     check.pad_centred(pad_centred)  # the student's function
 
 prints a verdict of a few lines, and shows what the function does if it is right.
 """
 
-from swin_cifar.checks.attention import attend_in_chunks, one_head, stable_softmax
-from swin_cifar.checks.bias import favourite_offset, index_of_rectangle, resize_table
-from swin_cifar.checks.bugs import (
+from course.check.bug_hunt import (
     additive_mask,
+    assert_mask,
     bias_per_head,
     drop_branch,
     pad_to_windows,
     received_attention,
     shifts_of,
 )
-from swin_cifar.checks.masks import assert_mask
-from swin_cifar.checks.merging import mean_merge, ungather
-from swin_cifar.checks.model import add_branch, drop_rates, our_name
-from swin_cifar.checks.patches import absorb_normalization, pad_centred, patches_at_once
-from swin_cifar.checks.shift import attend_any_size, cyclic_shift, mask_by_distance
-from swin_cifar.checks.training import accumulate, clip_by_hand, trapezoid
-from swin_cifar.checks.windows import partition_channels_first, reverse_rectangles, window_for_budget
+from course.check.patch_embed import absorb_normalization, pad_centred, patches_at_once
+from course.check.patch_merging import mean_merge, ungather
+from course.check.relative_position_bias import favourite_offset, index_of_rectangle, resize_table
+from course.check.shifted_windows import attend_any_size, cyclic_shift, mask_by_distance
+from course.check.swin_transformer import add_branch, drop_rates, our_name
+from course.check.train import accumulate, clip_by_hand, trapezoid
+from course.check.window_attention import attend_in_chunks, one_head, stable_softmax
+from course.check.window_partition import partition_channels_first, reverse_rectangles, window_for_budget
 
 _ALL = (
     *(pad_centred, patches_at_once, absorb_normalization),  # notebook 02

@@ -1,10 +1,12 @@
 """Checks of notebook 06: reading a bias table, the index of rectangular windows, another window size."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise
+from course import figures
+from course.check.core import Exercise
 
 # --- favourite_offset --------------------------------------------------------------------
 
@@ -53,9 +55,9 @@ def _tables():
 def _draw_favourite(function):
     (table,) = _tables()["M = 4"]
     dy, dx = function(table)
-    figure, (ax,) = plotting.panels(1, 1, size=3.6)
-    plotting.draw_bias_table(ax, table, f"yours: dy = {dy}, dx = {dx}", numbers="{:.1f}")
-    plotting.draw_mark(ax, 3 - dy, 3 - dx, colour=plotting.COLOURS[5])
+    figure, (ax,) = figures.panels(1, 1, size=3.6)
+    figures.draw_bias_table(ax, table, f"yours: dy = {dy}, dx = {dx}", numbers="{:.1f}")
+    figures.draw_mark(ax, 3 - dy, 3 - dx, colour=figures.COLOURS[5])
     return (
         figure,
         "A bias table around its query, with the largest number framed, and the offset found for it.",
@@ -84,7 +86,6 @@ favourite_offset = Exercise(
         "Both are too small by 1: the offset (0, 0) is in the middle of the table.": _centred_by_M,
     },
     picture=_draw_favourite,
-    axes="",
 )
 
 # --- index_of_rectangle ------------------------------------------------------------------
@@ -116,13 +117,13 @@ def _without_brackets(height, width):
 
 
 def _draw_index(function):
-    figure, axes = plotting.panels(1, 2, size=3.2)
+    figure, axes = figures.panels(1, 2, size=3.2)
     index = function(2, 4)
-    plotting.draw_heat(axes[0], index, "yours: 8 queries, 8 keys", numbers="{:.0f}")
-    plotting.draw_heat(
+    figures.draw_heat(axes[0], index, "yours: 8 queries, 8 keys", numbers="{:.0f}")
+    figures.draw_heat(
         axes[1], index[5].view(2, 4), "query 5 in its window of 2 × 4", limit=20, numbers="{:.0f}"
     )
-    plotting.draw_mark(axes[1], 1, 1)
+    figures.draw_mark(axes[1], 1, 1)
     return (
         figure,
         "The index of a window of 2 by 4 tokens as a matrix, and the line of one query as a window.",
@@ -140,25 +141,23 @@ index_of_rectangle = Exercise(
     },
     mistakes={
         "Different offsets share a number: in a window of 2 x 2, 9 offsets share 5 "
-        "numbers, as dy + dx does. dy must be the leading digit.": lambda height, width: _index(
-            height, width, factor=1
-        ),
+        "numbers, as dy + dx does. dy must be the leading digit.": partial(_index, factor=1),
         "dy is multiplied by the number of values that dy takes. The leading digit "
         "needs room for all values of the other one.": lambda height, width: _index(
             height, width, factor=2 * height - 1
         ),
         "Python reads a * 2 * b - 1 as (a * 2 * b) - 1. Brackets are missing around the "
-        "number that dy is multiplied by.": lambda height, width: _without_brackets(height, width),
+        "number that dy is multiplied by.": _without_brackets,
         "dy is multiplied by the width. An offset dx takes more values than the window has columns.": (
             lambda height, width: _index(height, width, factor=width)
         ),
         "The offset is turned round: it is query minus key. Which of them belongs to "
-        "the rows of the matrix?": (lambda height, width: _index(height, width, sign=-1)),
+        "the rows of the matrix?": (partial(_index, sign=-1)),
         "Every offset has a number of its own, but dx is the leading digit. It should be dy.": (
-            lambda height, width: _index(height, width, major="dx")
+            partial(_index, major="dx")
         ),
         "Some numbers are negative, and a negative row number reads a table from its "
-        "end. What makes dy and dx start at 0?": lambda height, width: _index(height, width, shifted=False),
+        "end. What makes dy and dx start at 0?": partial(_index, shifted=False),
         "You find the row and column of a token by dividing by the height. How many "
         "tokens stand in one row?": (lambda height, width: _index(height, width, tokens_per_row=height)),
         "The same amount is added to dy and to dx. In a rectangle they begin at different numbers.": (
@@ -222,10 +221,10 @@ def _heads_first(table, M, m):
 def _draw_resize(function):
     generator = torch.Generator().manual_seed(1)
     table = torch.randn(25, 1, generator=generator)
-    figure, axes = plotting.panels(1, 3, size=3.0)
+    figure, axes = figures.panels(1, 3, size=3.0)
     for ax, m, title in zip(axes, (2, 3, 5), ("yours, m = 2", "the table, M = 3", "yours, m = 5")):
         values = table if m == 3 else function(table, 3, m)
-        plotting.draw_bias_table(ax, values[:, 0], title, limit=2.5)
+        figures.draw_bias_table(ax, values[:, 0], title, limit=2.5)
     return (
         figure,
         "A bias table for windows of side 3 in the middle; cut down for side 2, and extended for side 5.",

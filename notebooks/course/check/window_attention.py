@@ -1,12 +1,13 @@
 """Checks of notebook 05: a softmax for large scores, one head of a layer, attention chunk by chunk."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, Sign, photo
+from course import figures
+from course.check.core import Exercise, Symptom, sample_image
 
 # --- stable_softmax ----------------------------------------------------------------------
 
@@ -26,11 +27,22 @@ def _columns(scores):
     return scores.softmax(dim=-2)
 
 
+def _looks_clamped(found, scores):
+    """Right for small scores; where scores are large, some that differ have equal weights above 0."""
+    if not isinstance(found, torch.Tensor) or found.shape != scores.shape or not found.isfinite().all():
+        return False
+    if scores.abs().max() < 20:
+        return torch.allclose(found, scores.softmax(dim=-1), atol=1e-4)
+    top = scores.topk(2, dim=-1).values
+    pairs = found.topk(2, dim=-1).values
+    return ((pairs[..., 0] - pairs[..., 1] < 1e-6) & (top[..., 0] - top[..., 1] > 1e-3)).any()
+
+
 def _draw_softmax(function):
-    figure, axes = plotting.panels(1, 3, size=2.2)
+    figure, axes = figures.panels(1, 3, size=2.2)
     for ax, start in zip(axes, (0, 100, 1000)):
         scores = start + torch.tensor([[0.0, 1.0, 2.0, 1.5]])
-        plotting.draw_bars(ax, function(scores)[0], f"scores from {start} on")
+        figures.draw_bars(ax, function(scores)[0], f"scores from {start} on")
     return figure, "Three equal bar charts: weights of scores near 0, near 100 and near 1000."
 
 
@@ -58,9 +70,7 @@ stable_softmax = Exercise(
         "differences may stay.": (
             lambda scores: (scores / scores.abs().amax(dim=-1, keepdim=True)).softmax(dim=-1)
         ),
-        "You cut large scores off, so that different scores get the same weight.": (
-            Sign(lambda found, scores: _looks_clamped(found, scores))
-        ),
+        "You cut large scores off, so that different scores get the same weight.": Symptom(_looks_clamped),
         "The columns add up to 1, not the rows. The last axis belongs to one query.": _columns,
         "The weights of a row do not add up to 1: the division is missing.": (
             lambda scores: (scores - scores.amax(dim=-1, keepdim=True)).exp()
@@ -69,22 +79,6 @@ stable_softmax = Exercise(
     picture=_draw_softmax,
     axes="(..., N)",
 )
-
-
-def _is_like(found, scores):
-    return isinstance(found, torch.Tensor) and found.shape == scores.shape and found.isfinite().all()
-
-
-def _looks_clamped(found, scores):
-    """Right for small scores; where scores are large, some that differ have equal weights above 0."""
-    if not _is_like(found, scores):
-        return False
-    if scores.abs().max() < 20:
-        return torch.allclose(found, scores.softmax(dim=-1), atol=1e-4)
-    top = scores.topk(2, dim=-1).values
-    pairs = found.topk(2, dim=-1).values
-    return ((pairs[..., 0] - pairs[..., 1] < 1e-6) & (top[..., 0] - top[..., 1] > 1e-3)).any()
-
 
 # --- one_head ----------------------------------------------------------------------------
 
@@ -124,10 +118,6 @@ def _one_head(x, weight, bias, heads, head, order="q k v, heads", scale="d", dim
     return (q @ k.transpose(-2, -1) / math.sqrt(size)).softmax(dim=dim)
 
 
-def _with(**mistake):
-    return lambda *inputs: _one_head(*inputs, **mistake)
-
-
 def _one_head_cases():
     def inputs(B, nW, N, C, heads, head):
         return torch.randn(B, nW, N, C), torch.randn(3 * C, C), torch.randn(3 * C), heads, head
@@ -141,17 +131,17 @@ def _one_head_cases():
 
 
 def _draw_one_head(function):
-    image = photo()[:, 8:24, 12:28]
+    image = sample_image()[:, 8:24, 12:28]
     tokens = image.unfold(1, 4, 4).unfold(2, 4, 4).permute(1, 2, 0, 3, 4).reshape(16, 48)
     tokens = (tokens - tokens.mean(0))[None, None]  # (1, 1, 16, 48)
     weight = torch.eye(48).repeat(3, 1) * 2  # queries and keys are the pixels themselves, one colour per head
     maps = [function(tokens, weight, torch.zeros(144), 3, head)[0, 0, 5].view(4, 4) for head in range(3)]
-    figure, axes = plotting.panels(1, 4, size=2.3)
-    plotting.draw_picture(axes[0], image, "a window of 16 tokens")
-    plotting.draw_mark(axes[0], 1, 1, unit=4)
+    figure, axes = figures.panels(1, 4, size=2.3)
+    figures.draw_picture(axes[0], image, "a window of 16 tokens")
+    figures.draw_mark(axes[0], 1, 1, unit=4)
     for head, (ax, values) in enumerate(zip(axes[1:], maps)):
-        plotting.draw_heat(ax, values, f"your head {head}: {('red', 'green', 'blue')[head]}", limit=0.5)
-        plotting.draw_mark(ax, 1, 1)
+        figures.draw_heat(ax, values, f"your head {head}: {('red', 'green', 'blue')[head]}", limit=0.5)
+        figures.draw_mark(ax, 1, 1)
     return figure, "A window with one token framed, and its attention in three heads, one for each colour."
 
 
@@ -161,22 +151,30 @@ one_head = Exercise(
     cases=_one_head_cases,
     mistakes={
         "The rows of the weight are in the order q, k, v, and inside each of them head "
-        "after head. You take q, k and v of one head from neighbouring rows.": _with(order="heads, q k v"),
-        "A head's d numbers are neighbours; you take every heads-th number.": _with(order="heads last"),
-        "The scores are not divided by sqrt(d).": _with(scale="none"),
-        "You divide by sqrt(C). How many numbers have the query and the key of one head?": _with(scale="C"),
-        "You divide by sqrt(N). The length of query and key counts, not the number of tokens.": _with(
-            scale="N"
+        "after head. You take q, k and v of one head from neighbouring rows.": partial(
+            _one_head, order="heads, q k v"
         ),
-        "You divide by d, not by its root.": _with(scale="d squared"),
-        "The columns add up to 1, not the rows: softmax runs over the queries instead of the keys.": _with(
-            dim=-2
+        "A head's d numbers are neighbours; you take every heads-th number.": partial(
+            _one_head, order="heads last"
         ),
-        "The bias of the linear map is forgotten.": _with(use_bias=False),
-        "Query and key have changed places: row i must belong to the token that looks.": _with(
-            order="k q v, heads"
+        "The scores are not divided by sqrt(d).": partial(_one_head, scale="none"),
+        "You divide by sqrt(C). How many numbers have the query and the key of one head?": partial(
+            _one_head, scale="C"
         ),
-        "You take the values for the keys. The order of the parts is q, k, v.": _with(order="q v k, heads"),
+        "You divide by sqrt(N). The length of query and key counts, not the number of tokens.": partial(
+            _one_head, scale="N"
+        ),
+        "You divide by d, not by its root.": partial(_one_head, scale="d squared"),
+        "The columns add up to 1, not the rows: softmax runs over the queries instead of the keys.": partial(
+            _one_head, dim=-2
+        ),
+        "The bias of the linear map is forgotten.": partial(_one_head, use_bias=False),
+        "Query and key have changed places: row i must belong to the token that looks.": partial(
+            _one_head, order="k q v, heads"
+        ),
+        "You take the values for the keys. The order of the parts is q, k, v.": partial(
+            _one_head, order="q v k, heads"
+        ),
         "You always return head 0.": lambda x, weight, bias, heads, head: _one_head(
             x, weight, bias, heads, 0
         ),
@@ -238,7 +236,7 @@ def _draw_chunks(function):
     final = _attend_at_once(q, chunks)
     away = [(function(q, chunks[:n]) - final).abs().mean().item() for n in range(1, 17)]
     line = {"yours": (list(range(1, 17)), away)}
-    figure = plotting.plot_curves(line, "chunks of 4 keys seen", "distance from the final output")
+    figure = figures.plot_curves(line, "chunks of 4 keys seen", "distance from the final output")
     return figure, "A falling line: the output comes nearer to the final one with each chunk and ends at 0."
 
 
@@ -262,23 +260,17 @@ attend_in_chunks = Exercise(
         "You add the outputs of the chunks, each with weights that add up to 1 already. "
         "Divide once, at the end.": (_sum_of_chunks),
         "Scores in the hundreds give nan or 0: subtract the largest score that each query has seen so far.": (
-            lambda q, chunks: _running(q, chunks, maximum="none")
+            partial(_running, maximum="none")
         ),
         "Each chunk subtracts its own largest score, and the sums of different chunks "
-        "are added as if they had subtracted the same.": lambda q, chunks: _running(
-            q, chunks, maximum="of the chunk"
-        ),
+        "are added as if they had subtracted the same.": partial(_running, maximum="of the chunk"),
         "When a larger score arrives, the sums so far belong to the old maximum. Both "
-        "have to be brought to the new one.": lambda q, chunks: _running(q, chunks, rescale=()),
+        "have to be brought to the new one.": partial(_running, rescale=()),
         "When a larger score arrives, you bring only the sum of weights to the new "
-        "maximum. The sum of values needs the same factor.": lambda q, chunks: _running(
-            q, chunks, rescale=("sum",)
-        ),
+        "maximum. The sum of values needs the same factor.": partial(_running, rescale=("sum",)),
         "When a larger score arrives, you bring only the sum of values to the new "
-        "maximum. The sum of weights needs the same factor.": lambda q, chunks: _running(
-            q, chunks, rescale=("out",)
-        ),
-        "The scores are not divided by sqrt(d).": lambda q, chunks: _running(q, chunks, scale=False),
+        "maximum. The sum of weights needs the same factor.": partial(_running, rescale=("out",)),
+        "The scores are not divided by sqrt(d).": partial(_running, scale=False),
         "Only the last chunk counts: what the others have found is overwritten.": (
             lambda q, chunks: _chunk(q, *chunks[-1])
         ),

@@ -1,18 +1,19 @@
 """Checks of notebook 14: six functions to repair, and a test to write.
 
-Each check knows the code as found, and half repairs.
+The checks know the code as found, and half repairs; the test meets a right mask and wrong ones.
 """
 
 import math
+from functools import partial
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, Sign, as_tensor, numbered, photo
-from swin_cifar.checks.shift import _large_attention, _true_windows
-from swin_cifar.inspection import _attention_map
+from course import figures
+from course.check.core import Exercise, Symptom, as_tensor, numbered, sample_image
+from course.check.shifted_windows import large_attention, true_windows
+from swin_cifar.inspection import block_attention
 from swin_cifar.model import SwinTransformerBlock
 from swin_cifar.windows import relative_position_index, shifted_window_mask, window_partition, window_reverse
 
@@ -42,7 +43,7 @@ def _only(axis):
     """The mask of a map that moves along one axis alone."""
 
     def mask(H, W, M, shift):
-        rows, columns = (torch.arange(n) >= n - shift for n in (H, W))  # carried around?
+        rows, columns = (torch.arange(n) >= n - shift for n in (H, W))  # wrapped around?
         around = rows[:, None].expand(H, W) if axis == "rows" else columns.expand(H, W)
         windows = window_partition(around[None, :, :, None], M)[0, :, :, 0]  # (nW, N)
         return torch.where(windows[:, None, :] != windows[:, :, None], -math.inf, 0.0)
@@ -81,9 +82,9 @@ def _is_very_soft(found, H, W, M, shift, scores):
 
 def _draw_weights(function):
     weights = function(8, 8, 4, 2).softmax(dim=-1)
-    figure, axes = plotting.panels(1, 4, size=2.5)
+    figure, axes = figures.panels(1, 4, size=2.5)
     for number, ax in enumerate(axes):
-        plotting.draw_mask(ax, weights[number] > 0, step=4, title=f"window {number}")
+        figures.draw_mask(ax, weights[number] > 0, step=4, title=f"window {number}")
     return figure, "Keys with weight in four windows: all; fine squares; two large squares; both together."
 
 
@@ -97,13 +98,13 @@ additive_mask = Exercise(
     },
     mistakes={
         "The weights are nan. Two ways lead there: 0 times infinity, and a query whose keys are all "
-        "forbidden.": Sign(lambda found, *_: bool(found.isnan().any())),
+        "forbidden.": Symptom(lambda found, *_: bool(found.isnan().any())),
         "The forbidden pairs get all the weight, and the allowed ones none: a token hears only tokens that "
         "it must not hear, and not even itself.": _added(255.0),
         "A forbidden key has a small handicap only, and still gets weight. After the softmax its weight must "
-        "be 0, whatever the scores.": Sign(_is_very_soft),
+        "be 0, whatever the scores.": Symptom(_is_very_soft),
         "It works while the scores are small. Where a forbidden score is large enough, it makes up for what "
-        "you add, and gets weight again (notebook 07: a soft mask).": Sign(_is_soft),
+        "you add, and gets weight again (notebook 07: a soft mask).": Symptom(_is_soft),
         "What you add depends on which region has the larger number: a pair is forbidden in one direction, "
         "and favoured in the other.": lambda *sizes: -255 * _differences(*sizes),
         "Of each pair only one direction is forbidden: the other of the two still listens.": (
@@ -140,29 +141,27 @@ def _received(block, x, back="right", over="queries", heads="mean"):
     return x.roll(moves.get(back, (0, 0)), dims=(1, 2))
 
 
-def _received_with(**mistake):
-    return lambda *inputs: _received(*inputs, **mistake)
-
-
 def _large_block(shift):
     block = SwinTransformerBlock(8, 2, window_size=4, shift_size=shift).requires_grad_(False)
-    block.attn = _large_attention(8, 4, 2)
+    block.attn = large_attention(8, 4, 2)
     return block
 
 
 def _draw_received(function):
     x = torch.randn(1, 8, 8, 8)
-    figure, axes = plotting.panels(1, 2, size=2.8)
+    figure, axes = figures.panels(1, 2, size=2.8)
     for ax, shift in zip(axes, (0, 2)):
-        bounds = _true_windows(8, 4, shift)
-        plotting.draw_attention(ax, 255 * photo(), function(_large_block(shift), x)[0], f"shift {shift}")
-        plotting.draw_windows(ax, bounds, bounds, unit=4, numbers=False)
+        bounds = true_windows(8, 4, shift)
+        figures.draw_attention(
+            ax, 255 * sample_image(), function(_large_block(shift), x)[0], f"shift {shift}"
+        )
+        figures.draw_windows(ax, bounds, bounds, unit=4, numbers=False)
     return figure, "The attention that each token receives, with the true windows, without and with a shift."
 
 
 received_attention = Exercise(
     "received_attention",
-    answer=lambda block, x: _attention_map(block, x).mean(dim=1).sum(dim=(1, 2)),
+    answer=lambda block, x: block_attention(block, x).mean(dim=1).sum(dim=(1, 2)),
     cases=lambda: {
         "a block without shift": (_large_block(0), torch.randn(1, 8, 8, 8)),
         "shift 2": (_large_block(2), torch.randn(1, 8, 8, 8)),
@@ -172,21 +171,21 @@ received_attention = Exercise(
     },
     mistakes={
         "The numbers are right and lie at wrong places: what token (2, 2) receives in the block with shift 2 "
-        "stands at (0, 0).": _received_with(back="never"),
+        "stands at (0, 0).": partial(_received, back="never"),
         "The numbers move away from their places: they were 2 tokens too far, now they are 4.": (
-            _received_with(back="the wrong way")
+            partial(_received, back="the wrong way")
         ),
         "Where one window covers a side of the map, nothing was moved along that side, so nothing must be "
-        "undone there.": _received_with(back="covered, too"),
+        "undone there.": partial(_received, back="covered, too"),
         "You move the numbers by 2, whatever the block. Each block has a shift of its own.": (
-            _received_with(back="always 2")
+            partial(_received, back="always 2")
         ),
         "You move the numbers while they lie in windows. There, axis 1 counts windows and axis 2 tokens: "
-        "these are not rows and columns.": _received_with(back="too early"),
-        "The rows are right now. The columns are not.": _received_with(back="rows"),
+        "these are not rows and columns.": partial(_received, back="too early"),
+        "The rows are right now. The columns are not.": partial(_received, back="rows"),
         "Every token has 1.0: that is what it *gives*, a sum over its keys. What it receives is a sum over "
-        "the queries.": _received_with(over="keys"),
-        "The heads are added up. Asked for is their mean.": _received_with(heads="sum"),
+        "the queries.": partial(_received, over="keys"),
+        "The heads are added up. Asked for is their mean.": partial(_received, heads="sum"),
     },
     picture=_draw_received,
     axes="(B, H, W)",
@@ -208,10 +207,6 @@ def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, coins="s
     generator = torch.Generator().manual_seed(0) if coins == "seed" else None
     kept = torch.rand(shape, generator=generator) < (drop_prob if share == "p" else keep)
     return x * kept / (keep if divide else 1)
-
-
-def _drop_with(**mistake):
-    return lambda *inputs: _drop(*inputs, **mistake)
 
 
 def _describe_drop(function, x, drop_prob, training):
@@ -245,12 +240,12 @@ def _describe_drop(function, x, drop_prob, training):
 
 
 def _draw_drop(function):
-    figure, axes = plotting.panels(2, 1, size=2.2)
+    figure, axes = figures.panels(2, 1, size=2.2)
     figure.set_size_inches(8, 2.6)
     for ax, training in zip(axes, (True, False)):
         factors = function(torch.ones(16, 1, 1, 1), 0.25, training).view(1, 16)
         title = f"{'training' if training else 'evaluation'}: the factor of each of 16 branches"
-        plotting.draw_heat(ax, factors, title, limit=1.4, numbers="{:.2f}")
+        figures.draw_heat(ax, factors, title, limit=1.4, numbers="{:.2f}")
     return figure, "In training some of 16 branches have the factor 0, the others 1.33; in evaluation all 1."
 
 
@@ -265,26 +260,28 @@ drop_branch = Exercise(
     },
     mistakes={
         "In evaluation, too, whole branches disappear: the same picture gets another answer each time.": (
-            _drop_with(in_evaluation="drops")
+            partial(_drop, in_evaluation="drops")
         ),
         "Now it is the other way round: evaluation drops branches, and training none.": (
             lambda x, p, training: _drop(x, p, not training, in_evaluation="drops") if not training else x
         ),
         "In evaluation the branches are made smaller. In training the kept ones have been made larger "
-        "already: on average both are equal without that.": _drop_with(in_evaluation="scales"),
+        "already: on average both are equal without that.": partial(_drop, in_evaluation="scales"),
         "Nothing is ever dropped, in training neither: that is no repair, it switches the layer off.": (
             lambda x, p, training: x.clone()
         ),
         "In training the kept branches keep their size. On average the sum is smaller than in evaluation.": (
-            _drop_with(divide=False)
+            partial(_drop, divide=False)
         ),
-        "One coin decides for the whole batch. Each sample has a coin of its own.": _drop_with(coins="batch"),
+        "One coin decides for the whole batch. Each sample has a coin of its own.": partial(
+            _drop, coins="batch"
+        ),
         "Every call drops the same samples. The coins must fall anew each time, and nobody but the user "
-        "sets a seed.": _drop_with(coins="seed"),
+        "sets a seed.": partial(_drop, coins="seed"),
         "The shares have changed places: the share p of the samples is kept, and the others are "
-        "dropped.": _drop_with(share="p"),
+        "dropped.": partial(_drop, share="p"),
         "Single numbers are dropped: that is dropout. DropPath drops the branch of a whole sample.": (
-            _drop_with(coins="numbers")
+            partial(_drop, coins="numbers")
         ),
     },
     picture=_draw_drop,
@@ -342,14 +339,16 @@ def _pad_both_or_none(x, M):
 
 
 def _draw_padded(function):
-    figure, axes = plotting.panels(1, 3, size=2.6)
+    figure, axes = figures.panels(1, 3, size=2.6)
     for ax, (H, W) in zip(axes, ((8, 8), (8, 6), (5, 7))):
-        tokens = photo()[:, : 4 * H, : 4 * W].permute(1, 2, 0).unflatten(1, (W, 4)).unflatten(0, (H, 4))
+        tokens = (
+            sample_image()[:, : 4 * H, : 4 * W].permute(1, 2, 0).unflatten(1, (W, 4)).unflatten(0, (H, 4))
+        )
         padded = function(tokens.transpose(1, 2).flatten(2)[None], 4)[0]  # a token is 4 x 4 pixels
         Hp, Wp = padded.shape[:2]
         pixels = padded.view(Hp, Wp, 4, 4, 3).transpose(1, 2).reshape(4 * Hp, 4 * Wp, 3).permute(2, 0, 1)
-        plotting.draw_picture(ax, pixels, f"{H} × {W} → {Hp} × {Wp}")
-        plotting.draw_grid(ax, Hp // 4, Wp // 4, unit=16)
+        figures.draw_picture(ax, pixels, f"{H} × {W} → {Hp} × {Wp}")
+        figures.draw_grid(ax, Hp // 4, Wp // 4, unit=16)
     return figure, "Maps of 8 by 8, 8 by 6 and 5 by 7 tokens, padded to 8 by 8; the first stays as it is."
 
 
@@ -413,10 +412,10 @@ def _add_to_scores(function, table, M):
 
 
 def _draw_bias(function):
-    figure, axes = plotting.panels(1, 3, size=2.6)
+    figure, axes = figures.panels(1, 3, size=2.6)
     bias = function(torch.randn(49, 3), 4)
     for head, ax in enumerate(axes):
-        plotting.draw_heat(ax, bias[head], f"head {head}", signed=True)
+        figures.draw_heat(ax, bias[head], f"head {head}", signed=True)
     return figure, "The bias of three heads, 16 by 16 each, from a random table: three different patterns."
 
 
@@ -460,11 +459,11 @@ def _shifts_if(goes):
 
 
 def _draw_shifts(function):
-    figure, axes = plotting.panels(1, 3, size=2.6)
+    figure, axes = figures.panels(1, 3, size=2.6)
     for ax, (H, W) in zip(axes, ((8, 8), (4, 8), (4, 4))):
-        rows, columns = (_true_windows(n, 4, s) for n, s in zip((H, W), function(H, W, 4, 2)))
-        plotting.draw_picture(ax, photo()[:, : 4 * H, : 4 * W], f"{H} × {W} tokens")
-        plotting.draw_windows(ax, rows, columns, unit=4, numbers=False)
+        rows, columns = (true_windows(n, 4, s) for n, s in zip((H, W), function(H, W, 4, 2)))
+        figures.draw_picture(ax, sample_image()[:, : 4 * H, : 4 * W], f"{H} × {W} tokens")
+        figures.draw_windows(ax, rows, columns, unit=4, numbers=False)
     return figure, "The true windows: nine on 8 by 8 tokens, three side by side on 4 by 8, one on 4 by 4."
 
 
@@ -504,4 +503,143 @@ shifts_of = Exercise(
         "Nothing moves, ever: without the shift no window hears of another.": lambda H, W, M, shift: (0, 0),
     },
     picture=_draw_shifts,
+)
+
+# --- assert_mask ------------------------------------------------------------------------
+
+
+def _other_mask(allowed):
+    """allowed(differences, H, W, M, shift) -> who hears whom in it; as a mask."""
+    return lambda *sizes: torch.where(allowed(_differences(*sizes), *sizes), 0.0, -math.inf)
+
+
+def _sides_exchanged(H, W, M, shift):
+    return _added(-math.inf)(W, H, M, shift)
+
+
+def _column_by_column(H, W, M, shift):
+    """Each window is right, and stands at the place of another."""
+    mask = _added(-math.inf)(H, W, M, shift)
+    return mask.unflatten(0, (H // M, W // M)).transpose(0, 1).flatten(0, 1)
+
+
+def _corner_only(H, W, M, shift):
+    mask = torch.zeros(H * W // M**2, M * M, M * M)
+    mask[-1] = _added(-math.inf)(H, W, M, shift)[-1]
+    return mask
+
+
+MASKS = {  # name: (mask, what is said of a test that lets it through)
+    "right": (
+        _added(-math.inf),
+        "It rejects the right mask. Try it on the one of your `additive_mask`, or of its solution.",
+    ),
+    "as found": (
+        _added(255.0),
+        "It lets the mask as found through, with +255. What are the weights after the softmax?",
+    ),
+    "no mask": (_added(0.0), "It lets a mask through that forbids nothing. Which pairs must be forbidden?"),
+    "flipped": (
+        _other_mask(lambda different, *_: different != 0),
+        "It lets a mask through in which allowed and forbidden have changed places.",
+    ),
+    "only itself": (
+        _other_mask(
+            lambda different, *_: torch.eye(different.shape[-1], dtype=torch.bool).expand_as(different)
+        ),
+        "It lets a mask through that is too strict: each token hears itself alone. Who must be heard?",
+    ),
+    "rows only": (
+        _only("rows"),
+        "It lets a mask through that forgets the columns: strangers left and right of the seam hear each "
+        "other.",
+    ),
+    "columns only": (
+        _only("columns"),
+        "It lets a mask through that forgets the rows: strangers above and below the seam hear each other.",
+    ),
+    "one direction": (
+        _other_mask(lambda different, *_: different <= 0),
+        "It lets a mask through that forbids one direction of each pair only.",
+    ),
+    "corner only": (
+        _corner_only,
+        "It lets a mask through that is right in the last window and forbids nothing in the others.",
+    ),
+    "soft": (
+        _added(-20.0),
+        "It lets a soft mask through, of -20. Which weight does it leave to a forbidden key, and which "
+        "is asked for?",
+    ),
+    "always shift 1": (
+        lambda H, W, M, shift: _added(-math.inf)(H, W, M, 1),
+        "It lets a mask through that is right for shift 1 only. Ask for other shifts, too.",
+    ),
+    "always shift 2": (
+        lambda H, W, M, shift: _added(-math.inf)(H, W, M, 2),
+        "It lets a mask through that is right for shift 2 only. Ask for other shifts, too.",
+    ),
+    "sides exchanged": (
+        _sides_exchanged,
+        "It lets a mask through that takes H for W and W for H. On a square map that is no mistake.",
+    ),
+    "column by column": (
+        _column_by_column,
+        "It lets a mask through whose windows come column by column. Each is right, at the place of another.",
+    ),
+}
+
+
+def _assert_mask(mask):
+    for H, W, M, shift in ((8, 12, 4, 2), (9, 6, 3, 1)):
+        allowed = shifted_window_mask(H, W, M, shift)
+        assert torch.equal(mask(H, W, M, shift), torch.where(allowed, 0.0, -math.inf))
+
+
+def _rejected(function, masks):
+    """{name of a mask: does the test reject it?}"""
+
+    def rejects(mask):
+        try:
+            function(mask)
+        except AssertionError:
+            return True
+        return False
+
+    return {name: rejects(mask) for name, mask in masks.items()}
+
+
+def _lets_through(name):
+    """A test that is right but for one mask, as a mistake."""
+    return Symptom(lambda found, masks: found[name] == (name == "right"))
+
+
+def _draw_masks(function):
+    figure, axes = figures.panels(7, 2, size=2)
+    figure.set_size_inches(9, 7)
+    masks = {name: mask for name, (mask, _) in MASKS.items()}
+    for ax, (name, rejected) in zip(axes, _rejected(function, masks).items()):
+        windows = (masks[name](8, 12, 4, 1).softmax(dim=-1) > 0).float()  # (6, N, N)
+        strip = F.pad(windows, (0, 1), value=0.5).transpose(0, 1).flatten(1)
+        figures.draw_mask(ax, strip, step=16, title=f"{name}: {'rejected' if rejected else 'accepted'}")
+        ax.set(xlabel="", ylabel="", xticks=[], yticks=[])
+    return (
+        figure,
+        "The right mask is accepted, thirteen wrong ones are rejected; each with six windows in a row.",
+    )
+
+
+assert_mask = Exercise(
+    "assert_mask",
+    answer=_assert_mask,
+    cases=lambda: {
+        "the right mask and thirteen wrong ones": ({name: mask for name, (mask, _) in MASKS.items()},)
+    },
+    mistakes={
+        "It lets every mask through. A test must raise an AssertionError (`assert`), to return False does "
+        "not count.": Symptom(lambda found, masks: not any(found.values())),
+        **{words: _lets_through(name) for name, (_, words) in MASKS.items()},
+    },
+    picture=_draw_masks,
+    call=_rejected,
 )

@@ -1,10 +1,12 @@
 """Checks of notebook 03: the gather undone, and a mean that does not count the padding."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, numbered, photo
+from course import figures
+from course.check.core import Exercise, numbered, sample_image
 
 PLACES = ((0, 0), (1, 0), (0, 1), (1, 1))  # (row, column): top-left, bottom-left, top-right, bottom-right
 
@@ -39,11 +41,11 @@ def _gather(x):
 
 
 def _draw_ungather(function):
-    x = _gather(photo().permute(1, 2, 0)[None])  # (1, 16, 16, 12)
-    figure, axes = plotting.panels(1, 5, size=1.7)
+    x = _gather(sample_image().permute(1, 2, 0)[None])  # (1, 16, 16, 12)
+    figure, axes = figures.panels(1, 5, size=1.7)
     for ax, part, name in zip(axes, x[0].split(3, dim=-1), ("1st", "2nd", "3rd", "4th")):
-        plotting.draw_picture(ax, part.permute(2, 0, 1), name)
-    plotting.draw_picture(axes[4], function(x)[0].permute(2, 0, 1), "yours")
+        figures.draw_picture(ax, part.permute(2, 0, 1), name)
+    figures.draw_picture(axes[4], function(x)[0].permute(2, 0, 1), "yours")
     return figure, "Four small pictures, gathered from one, and the picture that the function makes of them."
 
 
@@ -57,7 +59,7 @@ ungather = Exercise(
     },
     mistakes={
         "Top-right and bottom-left have changed places: the order goes down first, then right.": (
-            lambda x: _ungather(x, places=((0, 0), (0, 1), (1, 0), (1, 1)))
+            partial(_ungather, places=((0, 0), (0, 1), (1, 0), (1, 1)))
         ),
         "The 4C numbers are four tokens one after the other; you take every fourth number for one token.": (
             _interleaved
@@ -67,7 +69,7 @@ ungather = Exercise(
         "The shape is right, but no number has moved. Two tokens of one square are not "
         "neighbours in a row of the result.": _only_reshaped,
         "The order of the four is turned round: the first of them is the top-left one.": (
-            lambda x: _ungather(x, places=PLACES[::-1])
+            partial(_ungather, places=PLACES[::-1])
         ),
     },
     picture=_draw_ungather,
@@ -110,13 +112,13 @@ def _one_divisor(x):
 
 
 def _draw_mean_merge(function):
-    image = photo()[:, :27, :31]
+    image = sample_image()[:, :27, :31]
     merged = function(image.permute(1, 2, 0)[None])[0].permute(2, 0, 1)
-    figure, axes = plotting.panels(1, 3, size=2.6)
-    plotting.draw_picture(axes[0], image, "27 × 31")
-    plotting.draw_picture(axes[1], merged, "yours, 14 × 16")
+    figure, axes = figures.panels(1, 3, size=2.6)
+    figures.draw_picture(axes[0], image, "27 × 31")
+    figures.draw_picture(axes[1], merged, "yours, 14 × 16")
     dark = _padding_counts(image.permute(1, 2, 0)[None])[0].permute(2, 0, 1)
-    plotting.draw_picture(axes[2], dark, "with the padding counted")
+    figures.draw_picture(axes[2], dark, "with the padding counted")
     return figure, "A picture; its means of 2 by 2; and the same with dark edges, where the padding counts."
 
 

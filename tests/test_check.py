@@ -9,9 +9,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from course.check import EXERCISES, core, pad_centred
+from course.check.core import Exercise, Symptom
 from planted_answers import ALIKE, PLANTED
-from swin_cifar.checks import EXERCISES, core, pad_centred
-from swin_cifar.checks.core import Exercise, Sign
 from swin_cifar.model import SwinTransformerBlock
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -96,8 +96,8 @@ def test_no_two_planted_mistakes_get_the_same_words(name):
 @pytest.mark.parametrize(("name", "text"), MISTAKES)
 def test_every_mistake_that_a_check_knows_can_be_told_from_the_others(name, text):
     mistake = EXERCISES[name].mistakes[text]
-    if isinstance(mistake, Sign):
-        assert any(says in text for says, _ in PLANTED[name]), "no planted answer shows this sign"
+    if isinstance(mistake, Symptom):
+        assert any(says in text for says, _ in PLANTED[name]), "no planted answer shows this symptom"
     else:
         assert words(EXERCISES[name].verdict(mistake)) == f"Not right yet. {text}"
 
@@ -184,7 +184,7 @@ def test_other_results_than_tensors(expected, found, says):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_check_leaves_the_random_numbers_alone(name, monkeypatch):
-    monkeypatch.setattr(core.plotting, "show", lambda figure, alt: None)
+    monkeypatch.setattr(core.figures, "show", lambda figure, alt: None)
     before = torch.get_rng_state()
     EXERCISES[name](lambda *inputs: torch.randn(3))
     EXERCISES[name](run(SOLUTIONS[name].read_text(), name))
@@ -198,11 +198,27 @@ def opens_the_mask(block, x):
 def test_a_function_cannot_change_the_masks_of_other_models():
     block = SwinTransformerBlock(8, 2, window_size=4, shift_size=2)
     inputs = block, torch.zeros(1, 8, 8, 8)
-    before = block.to_windows(inputs[1])[1].clone()
-    exercise = Exercise("opens", lambda *_: None, lambda: {"a block": inputs}, {}, picture=opens_the_mask)
+    held = block.to_windows(inputs[1])[1]  # by a cell of the notebook
+    before = held.clone()
+    exercise = Exercise("opens", lambda *_: None, lambda: {"a block": inputs}, {}, picture=None)
     says = "The function changes the mask that `to_windows` hands out, which all blocks share (a block)"
     assert says in words(exercise.verdict(opens_the_mask))
-    assert block.to_windows(inputs[1])[1].equal(before)
+    assert block.to_windows(inputs[1])[1].equal(before) and held.equal(before)
+
+
+def test_nor_can_it_while_its_picture_is_drawn(monkeypatch):
+    monkeypatch.setattr(core.figures, "show", lambda figure, alt: None)
+    block, x = SwinTransformerBlock(8, 2, window_size=4, shift_size=2), torch.zeros(1, 8, 8, 8)
+    before = block.to_windows(x)[1].clone()
+    drawn = []
+
+    def picture(function):
+        opens_the_mask(block, x)
+        drawn.append(block.to_windows(x)[1].all())
+        return None, "a picture"
+
+    Exercise("double", double, lambda: {"a map": (torch.ones(2, 3),)}, {}, picture)(double)
+    assert drawn == [True] and block.to_windows(x)[1].equal(before)
 
 
 def test_the_weights_of_a_layer_are_input_too():
@@ -234,7 +250,7 @@ def test_what_fails_for_the_input_of_a_picture_alone_is_said(capsys):
 
 def test_a_right_answer_shows_a_picture(monkeypatch, capsys):
     shown = []
-    monkeypatch.setattr(core.plotting, "show", lambda figure, alt: shown.append(alt))
+    monkeypatch.setattr(core.figures, "show", lambda figure, alt: shown.append(alt))
     solution = run(SOLUTIONS["pad_centred"].read_text(), "pad_centred")
     assert pad_centred(solution) is None
     assert capsys.readouterr().out.startswith("Right. Tried with: a picture that fits;") and len(shown) == 1

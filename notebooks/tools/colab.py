@@ -1,6 +1,6 @@
 """Make the notebooks open in Google Colab, once the project is published.
 
-    python notebooks/colab.py https://github.com/OWNER/NAME
+    python notebooks/tools/colab.py https://github.com/OWNER/NAME
 
 writes two cells below the title of each notebook: a line "Open in Colab", and a cell that fetches
 and installs the project where it is missing. Run it again when the address has changed.
@@ -50,7 +50,7 @@ def publish(notebook, file, address, branch="main"):
                 output.execution_count = count
 
 
-def main(arguments=None, folder=Path(__file__).parent):
+def main(arguments=None, folder=Path(__file__).parents[1]):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

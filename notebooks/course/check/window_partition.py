@@ -1,9 +1,11 @@
 """Checks of notebook 04: windows of another layout, the reverse of rectangular ones, and the cost."""
 
+from functools import partial
+
 import torch
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, numbered, photo
+from course import figures
+from course.check.core import Exercise, numbered, sample_image
 
 # --- partition_channels_first ------------------------------------------------------------
 
@@ -50,10 +52,10 @@ def _tokens_columns_first(x, M):
 
 
 def _draw_partition(function):
-    windows = function(photo()[None], 8)[0]  # (16, 64, 3)
-    figure, axes = plotting.panels(4, 4, size=0.9)
+    windows = function(sample_image()[None], 8)[0]  # (16, 64, 3)
+    figure, axes = figures.panels(4, 4, size=0.9)
     for number, (ax, window) in enumerate(zip(axes, windows)):
-        plotting.draw_picture(ax, window.view(8, 8, 3).permute(2, 0, 1), str(number))
+        figures.draw_picture(ax, window.view(8, 8, 3).permute(2, 0, 1), str(number))
     return (
         figure,
         "The 16 windows of 8 by 8 pixels that the function cuts from a picture, numbered row by row.",
@@ -99,7 +101,7 @@ def _cost(side, C, M):
     return side * side * 4 * C * C + pairs * 2 * C
 
 
-def _largest(side, candidates, fits):
+def _largest(candidates, fits):
     return max((M for M in candidates if fits(M)), default=0)
 
 
@@ -108,19 +110,17 @@ def _divisors(side):
 
 
 def _window_for_budget(side, C, budget):
-    return _largest(side, _divisors(side), lambda M: _cost(side, C, M) <= budget)
+    return _largest(_divisors(side), lambda M: _cost(side, C, M) <= budget)
 
 
 def _in_windows(side, C, M, square=True, matrices=True):
     return (4 * side**2 * C**2 if matrices else 0) + 2 * M ** (2 if square else 1) * side**2 * C
 
 
-def _budget_with(cost=_in_windows, candidates=_divisors, strict=False, **mistake):
-    def function(side, C, budget):
-        limit = budget - 1 if strict else budget
-        return _largest(side, candidates(side), lambda M: cost(side, C, M, **mistake) <= limit)
-
-    return function
+def _budget(side, C, budget, cost=_in_windows, candidates=_divisors, strict=False):
+    """With a mistake, if asked for."""
+    limit = budget - 1 if strict else budget
+    return _largest(candidates(side), lambda M: cost(side, C, M) <= limit)
 
 
 def _powers_of_two(side):
@@ -130,7 +130,7 @@ def _powers_of_two(side):
 def _draw_budget(function):
     budgets = [_cost(24, 96, 1) + step * (_cost(24, 96, 24) - _cost(24, 96, 1)) // 60 for step in range(61)]
     line = {"M": ([budget / 1e6 for budget in budgets], [function(24, 96, budget) for budget in budgets])}
-    figure = plotting.plot_curves(line, "budget (millions of multiply-adds)", "largest M, 24 × 24 tokens")
+    figure = figures.plot_curves(line, "budget (millions of multiply-adds)", "largest M, 24 × 24 tokens")
     return figure, "A staircase: the largest window side that a growing budget allows, up to 24."
 
 
@@ -147,25 +147,31 @@ window_for_budget = Exercise(
     },
     mistakes={
         "You count attention between all pairs of tokens of the map. In windows a token "
-        "looks at M·M others.": (_budget_with(cost=lambda side, C, M: 4 * side**2 * C**2 + 2 * side**4 * C)),
-        "You count M keys for each token. How many tokens has a window?": _budget_with(square=False),
-        "You count the pairs only. The four C x C matrices have a price as well.": _budget_with(
-            matrices=False
+        "looks at M·M others.": (
+            partial(_budget, cost=lambda side, C, M: 4 * side**2 * C**2 + 2 * side**4 * C)
+        ),
+        "You count M keys for each token. How many tokens has a window?": partial(
+            _budget, cost=partial(_in_windows, square=False)
+        ),
+        "You count the pairs only. The four C x C matrices have a price as well.": partial(
+            _budget, cost=partial(_in_windows, matrices=False)
         ),
         "M must divide the side of the map: for some budgets you choose windows that do not fit.": (
-            _budget_with(candidates=lambda side: range(1, side + 1))
+            partial(_budget, candidates=lambda side: range(1, side + 1))
         ),
-        "A window that uses up the budget exactly is allowed, but you refuse it.": _budget_with(strict=True),
+        "A window that uses up the budget exactly is allowed, but you refuse it.": partial(
+            _budget, strict=True
+        ),
         "You return the smallest window that the budget allows; asked for is the largest.": (
             lambda side, C, budget: min(
                 (M for M in _divisors(side) if _cost(side, C, M) <= budget), default=0
             )
         ),
-        "You only try powers of two. 12 is also divided by 3, 6 and 12.": _budget_with(
-            candidates=_powers_of_two
+        "You only try powers of two. 12 is also divided by 3, 6 and 12.": partial(
+            _budget, candidates=_powers_of_two
         ),
         "You stop at windows of half the side. One window that covers the map is allowed, too.": (
-            _budget_with(candidates=lambda side: _divisors(side)[:-1])
+            partial(_budget, candidates=lambda side: _divisors(side)[:-1])
         ),
     },
     picture=_draw_budget,
@@ -210,17 +216,17 @@ def _tokens_transposed(windows, height, width, H, W):
 
 
 def _draw_reverse(function):
-    pixels = photo().permute(1, 2, 0)
+    pixels = sample_image().permute(1, 2, 0)
     windows = [
         pixels[top : top + 8, left : left + 16].flatten(0, 1) for top in range(0, 32, 8) for left in (0, 16)
     ]
     windows = torch.stack(windows)[None]  # (1, 8, 128, 3)
-    figure, axes = plotting.panels(1, 3, size=2.6)
+    figure, axes = figures.panels(1, 3, size=2.6)
     map_back = function(windows, 8, 16, 32, 32)[0].permute(2, 0, 1)
-    plotting.draw_picture(axes[0], windows[0].flatten(0, 1).view(32, 32, 3).permute(2, 0, 1), "only reshaped")
-    plotting.draw_picture(axes[1], map_back, "yours")
-    plotting.draw_picture(axes[2], map_back, "its windows of 8 × 16")
-    plotting.draw_windows(axes[2], [(i, i + 8) for i in range(0, 32, 8)], [(0, 16), (16, 32)])
+    figures.draw_picture(axes[0], windows[0].flatten(0, 1).view(32, 32, 3).permute(2, 0, 1), "only reshaped")
+    figures.draw_picture(axes[1], map_back, "yours")
+    figures.draw_picture(axes[2], map_back, "its windows of 8 × 16")
+    figures.draw_windows(axes[2], [(i, i + 8) for i in range(0, 32, 8)], [(0, 16), (16, 32)])
     return figure, "Windows only reshaped to a map; the map that the function makes; and its eight windows."
 
 

@@ -1,12 +1,13 @@
 """Checks of notebook 07: the cyclic shift, the mask from distances, shifted windows on any map."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, numbered, photo
+from course import figures
+from course.check.core import Exercise, numbered, sample_image
 from swin_cifar.layers import WindowAttention
 from swin_cifar.windows import (
     padded_size,
@@ -31,10 +32,10 @@ def _without_return(x, shift):
 
 
 def _draw_shift(function):
-    shifted = function(photo().permute(1, 2, 0)[None], 8)[0].permute(2, 0, 1)
-    figure, axes = plotting.panels(1, 2, size=2.6)
-    plotting.draw_picture(axes[0], photo(), "picture")
-    plotting.draw_picture(axes[1], shifted, "yours, shift = 8")
+    shifted = function(sample_image().permute(1, 2, 0)[None], 8)[0].permute(2, 0, 1)
+    figure, axes = figures.panels(1, 2, size=2.6)
+    figures.draw_picture(axes[0], sample_image(), "picture")
+    figures.draw_picture(axes[1], shifted, "yours, shift = 8")
     return (
         figure,
         "A picture, and the same moved up and left by 8 pixels; what left returns at the other edge.",
@@ -71,15 +72,15 @@ cyclic_shift = Exercise(
 # --- mask_by_distance --------------------------------------------------------------------
 
 
-def _true_windows(size, M, shift):
+def true_windows(size, M, shift):
     starts = sorted({0, *range(shift, size, M)})
     return list(zip(starts, [*starts[1:], size]))
 
 
 def _mask_from_true_windows(H, W, M, shift):
     labels = torch.empty(H, W, dtype=torch.long)
-    for i, (top, bottom) in enumerate(_true_windows(H, M, shift)):
-        for j, (left, right) in enumerate(_true_windows(W, M, shift)):
+    for i, (top, bottom) in enumerate(true_windows(H, M, shift)):
+        for j, (left, right) in enumerate(true_windows(W, M, shift)):
             labels[top:bottom, left:right] = 1000 * i + j
     masks = []
     for top in range(0, H, M):
@@ -100,15 +101,18 @@ def _mask(H, W, M, shift, axes="both", roll=-1, cut=True):
     return {"both": near.all(-1), "rows": near[..., 0], "columns": near[..., 1], "either": near.any(-1)}[axes]
 
 
-def _mask_with(**mistake):
-    return lambda *inputs: _mask(*inputs, **mistake)
+def _one_direction(H, W, M, shift):
+    y, x = (torch.arange(size).roll(-shift) for size in (H, W))
+    maps = torch.stack([y[:, None].expand(H, W), x[None, :].expand(H, W)], dim=-1)[None]
+    windows = window_partition(maps, M)[0]
+    return ((windows[:, :, None] - windows[:, None, :]) < M).all(-1)
 
 
 def _draw_mask(function):
     mask = function(8, 8, 4, 2)
-    figure, axes = plotting.panels(1, 4, size=2.5)
+    figure, axes = figures.panels(1, 4, size=2.5)
     for number, ax in enumerate(axes):
-        plotting.draw_mask(ax, mask[number], step=4, title=f"window {number}")
+        figures.draw_mask(ax, mask[number], step=4, title=f"window {number}")
     return figure, "Four masks of 16 by 16: all white, fine squares, two large squares, and both together."
 
 
@@ -126,30 +130,21 @@ mask_by_distance = Exercise(
         "No pair is forbidden. Before the roll all tokens of a window are near each "
         "other: it is the rolled map that is cut into windows.": lambda H, W, M, shift: _mask(H, W, M, 0),
         "The positions are rolled the wrong way: the map moves up and left, so window 0 "
-        "begins with row `shift`.": (_mask_with(roll=1)),
-        "Only the rows count. Tokens far apart sideways must not meet either.": _mask_with(axes="rows"),
+        "begins with row `shift`.": (partial(_mask, roll=1)),
+        "Only the rows count. Tokens far apart sideways must not meet either.": partial(_mask, axes="rows"),
         "Only the columns count. Tokens far apart up and down must not meet either.": (
-            _mask_with(axes="columns")
+            partial(_mask, axes="columns")
         ),
-        "For you it is enough that one distance is small. Both must be.": _mask_with(axes="either"),
+        "For you it is enough that one distance is small. Both must be.": partial(_mask, axes="either"),
         "Your windows are runs of the map's rows: cut the positions into windows as a map is cut.": (
-            _mask_with(cut=False)
+            partial(_mask, cut=False)
         ),
-        "The distance is the same in both directions, but you forbid only one of them: what does abs() do?": (
-            lambda H, W, M, shift: _one_direction(H, W, M, shift)
-        ),
+        "The distance is the same in both directions, but you forbid only one of them: what does abs() "
+        "do?": _one_direction,
     },
     picture=_draw_mask,
     axes="(nW, N, N)",
 )
-
-
-def _one_direction(H, W, M, shift):
-    y, x = (torch.arange(size).roll(-shift) for size in (H, W))
-    maps = torch.stack([y[:, None].expand(H, W), x[None, :].expand(H, W)], dim=-1)[None]
-    windows = window_partition(maps, M)[0]
-    return ((windows[:, :, None] - windows[:, None, :]) < M).all(-1)
-
 
 # --- attend_any_size ---------------------------------------------------------------------
 
@@ -160,8 +155,8 @@ def _attend_in_true_windows(attn, x, shift):
     M, heads = attn.window_size, attn.num_heads
     shift_h, shift_w = (shift if size > M else 0 for size in (H, W))
     out = torch.zeros_like(x)
-    for top, bottom in _true_windows(H, M, shift_h):
-        for left, right in _true_windows(W, M, shift_w):
+    for top, bottom in true_windows(H, M, shift_h):
+        for left, right in true_windows(W, M, shift_w):
             place = torch.cartesian_prod(torch.arange(top, bottom), torch.arange(left, right))  # (n, 2)
             offset = place[:, None] - place[None, :] + M - 1  # (n, n, 2)
             bias = attn.relative_position_bias_table[offset[..., 0] * (2 * M - 1) + offset[..., 1]]
@@ -205,11 +200,7 @@ def _attend(
     return out[:, :H, :W] if crop else out
 
 
-def _attend_with(**mistake):
-    return lambda *inputs: _attend(*inputs, **mistake)
-
-
-def _large_attention(dim=8, window_size=4, num_heads=2):
+def large_attention(dim=8, window_size=4, num_heads=2):
     """Weights large enough for mistakes to show."""
     attn = WindowAttention(dim, window_size, num_heads).requires_grad_(False)
     attn.qkv.weight.mul_(3)
@@ -221,15 +212,15 @@ def _large_attention(dim=8, window_size=4, num_heads=2):
 
 def _draw_attend(function):
     torch.manual_seed(0)
-    attn, x, token = _large_attention(), torch.randn(1, 7, 6, 8), (0, 3)
+    attn, x, token = large_attention(), torch.randn(1, 7, 6, 8), (0, 3)
     other = x.clone()
     other[0, token[0], token[1]] += 5
-    figure, axes = plotting.panels(1, 2, size=2.8)
+    figure, axes = figures.panels(1, 2, size=2.8)
     for ax, shift in zip(axes, (0, 2)):
         changed = (function(attn, other, shift) - function(attn, x, shift)).abs().amax(-1)[0] > 1e-5
-        plotting.draw_picture(ax, photo()[:, :28, :24], f"yours, shift {shift}")
-        plotting.draw_changed(ax, changed, token, unit=4)
-        plotting.draw_grid(ax, 7, 6, unit=4)
+        figures.draw_picture(ax, sample_image()[:, :28, :24], f"yours, shift {shift}")
+        figures.draw_changed(ax, changed, token, unit=4)
+        figures.draw_grid(ax, 7, 6, unit=4)
     return (
         figure,
         "A map with one token changed: only outputs of its true window change, without and with shift.",
@@ -240,43 +231,43 @@ attend_any_size = Exercise(
     "attend_any_size",
     answer=_attend_in_true_windows,
     cases=lambda: {
-        "8 x 8 tokens, no shift": (_large_attention(), torch.randn(1, 8, 8, 8), 0),
-        "8 x 8 tokens, shift 2": (_large_attention(), torch.randn(1, 8, 8, 8), 2),
-        "8 x 12 tokens, two pictures, shift 1": (_large_attention(), torch.randn(2, 8, 12, 8), 1),
-        "6 x 7 tokens, shift 2": (_large_attention(), torch.randn(1, 6, 7, 8), 2),
-        "6 x 7 tokens, no shift": (_large_attention(), torch.randn(1, 6, 7, 8), 0),
-        "4 x 8 tokens, one window high, shift 2": (_large_attention(), torch.randn(1, 4, 8, 8), 2),
+        "8 x 8 tokens, no shift": (large_attention(), torch.randn(1, 8, 8, 8), 0),
+        "8 x 8 tokens, shift 2": (large_attention(), torch.randn(1, 8, 8, 8), 2),
+        "8 x 12 tokens, two pictures, shift 1": (large_attention(), torch.randn(2, 8, 12, 8), 1),
+        "6 x 7 tokens, shift 2": (large_attention(), torch.randn(1, 6, 7, 8), 2),
+        "6 x 7 tokens, no shift": (large_attention(), torch.randn(1, 6, 7, 8), 0),
+        "4 x 8 tokens, one window high, shift 2": (large_attention(), torch.randn(1, 4, 8, 8), 2),
     },
     mistakes={
         "Without the mask, tokens that the roll has brought together attend to each other.": (
-            _attend_with(mask="none")
+            partial(_attend, mask="none")
         ),
-        "The mask's sign is flipped: True means that a pair may attend.": _attend_with(mask="flipped"),
+        "The mask's sign is flipped: True means that a pair may attend.": partial(_attend, mask="flipped"),
         "The mask is made for the padded map, so it does not know which tokens are padding.": (
-            _attend_with(mask="of the padded map")
+            partial(_attend, mask="of the padded map")
         ),
         "The mask is made for shift 0: it keeps padding out, but not the strangers that the roll brings.": (
-            _attend_with(mask="no shift")
+            partial(_attend, mask="no shift")
         ),
-        "The shift is not undone: every token's result stands in another token's place.": _attend_with(
-            back="never"
+        "The shift is not undone: every token's result stands in another token's place.": partial(
+            _attend, back="never"
         ),
         "At the end the map is rolled in the same direction once more, instead of back.": (
-            _attend_with(back="the wrong way")
+            partial(_attend, back="the wrong way")
         ),
         "You crop before you roll back. Then real tokens are cut off, and padding is kept.": (
-            _attend_with(back="after the crop")
+            partial(_attend, back="after the crop")
         ),
         "You roll before you pad. Then the padding lies between the tokens that the roll has moved.": (
-            _attend_with(first="roll")
+            partial(_attend, first="roll")
         ),
         "An axis that one window covers is shifted. It has no seam; the shift only splits its window.": (
-            _attend_with(covered="moves")
+            partial(_attend, covered="moves")
         ),
         "The padding stands above and left of the map, where the mask does not expect it.": (
-            _attend_with(pad="before")
+            partial(_attend, pad="before")
         ),
-        "The padding is still there: cut the map back to H x W at the end.": _attend_with(crop=False),
+        "The padding is still there: cut the map back to H x W at the end.": partial(_attend, crop=False),
         "The windows are never shifted.": lambda attn, x, shift: _attend(attn, x, 0),
     },
     picture=_draw_attend,

@@ -1,4 +1,4 @@
-"""The training curves: drawn with and without a validation split, saved as a picture."""
+"""The figures of the notebooks: what they draw is what they are given."""
 
 import io
 
@@ -7,16 +7,15 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
-from swin_cifar import History, create_model
-from swin_cifar.plotting import (
+from course.figures import (
     draw_attention,
     draw_regions,
+    draw_top2,
     panels,
     plot_class_accuracy,
     plot_confusion,
     plot_curves,
     plot_differences,
-    plot_history,
     plot_reliability,
     plot_roofline,
     plot_rungs,
@@ -25,41 +24,7 @@ from swin_cifar.plotting import (
     show_frames,
     signs,
 )
-
-
-def make_history(validation, epochs=3):
-    history = History({}, {"epochs": epochs}, "cifar10", 45_000, 5_000 * validation, "CPU", {})
-    for epoch in range(1, epochs + 1):
-        record = {"epoch": epoch, "train_loss": 2 / epoch, "train_accuracy": 0.2 * epoch, "seconds": 1.0}
-        record["images_per_second"] = 45_000 + epoch
-        if validation:
-            record |= {"validation_loss": 2.1 / epoch, "validation_accuracy": 0.19 * epoch}
-        history.epochs.append(record)
-    return history
-
-
-@pytest.mark.parametrize("validation", [True, False])
-def test_the_curves_show_what_the_history_holds(validation):
-    history = make_history(validation)
-    history.results["test"] = {"accuracy": 0.5}
-    loss, accuracy, rate, speed = plot_history(history).axes
-    labels = [line.get_label() for line in loss.lines]
-    assert labels == (["train", "validation"] if validation else ["train"])
-    assert loss.lines[0].get_ydata().tolist() == [2, 1, pytest.approx(2 / 3)]
-    assert accuracy.lines[0].get_ydata().tolist() == pytest.approx([20, 40, 60])
-    assert accuracy.lines[-1].get_ydata() == [50, 50]
-    assert max(rate.lines[0].get_ydata()) == 2e-3
-    assert speed.lines[0].get_ydata().tolist() == [45_001, 45_002, 45_003]
-
-
-def test_the_curves_are_saved_as_a_picture(tmp_path):
-    plot_history(make_history(True, epochs=1)).savefig(tmp_path / "curves.png", dpi=50)
-    assert Image.open(tmp_path / "curves.png").width == 600
-
-
-def test_an_empty_history_cannot_be_drawn():
-    with pytest.raises(ValueError, match="no epoch"):
-        plot_history(make_history(True, epochs=0))
+from swin_cifar import create_model
 
 
 def test_differences_are_sorted_by_their_mean():
@@ -183,6 +148,14 @@ def test_a_limit_makes_panels_comparable():
     draw_attention(axes[1], image, weights / 2, limit=0.5)
     first, second = (torch.from_numpy(ax.images[0].get_array().data) for ax in axes)
     assert torch.equal(first[0, 1], second[0, 0]) and not torch.equal(first[0, 0], second[0, 0])
+
+
+def test_the_largest_two_shares_are_drawn_and_named():
+    _, axes = panels(1, 2)
+    draw_top2(axes, torch.tensor([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]]), ("a", "b", "c"))
+    assert [bar.get_width() for bar in axes[0].patches] == pytest.approx([0.7, 0.2])
+    assert [text.get_text() for text in axes[0].texts] == ["c 0.70", "b 0.20"]
+    assert [text.get_text() for text in axes[1].texts] == ["a 1.00"]  # nothing is said of 0.00
 
 
 def test_levels_are_dotted_lines_across():

@@ -13,8 +13,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from swin_cifar import model, plotting
+from course import figures
 from swin_cifar.data import load_shapes10
+from swin_cifar.model import SwinTransformerBlock, cached_mask
 from swin_cifar.windows import shifted_window_mask
 
 
@@ -25,7 +26,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Sign:
+class Symptom:
     """A mistake known by a property of the result: `seen(found, *inputs)` -> bool, True in every case."""
 
     seen: Callable
@@ -47,7 +48,7 @@ class Exercise:
     name: str
     answer: Callable  # the right function, in another way than students are asked to write it
     cases: Callable  # () -> {what is special about it: inputs}
-    mistakes: dict  # {what to say: a function with this mistake, or a Sign}; the first that fits is said
+    mistakes: dict  # {what to say: a function with this mistake, or a Symptom}; the first that fits is said
     picture: Callable  # function -> figure, its alternative text
     axes: str = ""  # of the result, such as "(B, nW, N, C)"
     call: Callable = lambda function, *inputs: function(*inputs)  # what is compared
@@ -57,7 +58,7 @@ class Exercise:
         verdict = self.verdict(function)
         print(verdict.text)
         if verdict.passed:
-            with torch.random.fork_rng([]), _own_masks():
+            with torch.random.fork_rng([]), _fresh_masks():
                 torch.manual_seed(0)
                 try:
                     picture = self.picture(function)
@@ -66,7 +67,7 @@ class Exercise:
                         _say(None, f"But for the input of a picture, {explain_error(error, function)}").text
                     )
                     return
-                plotting.show(*picture)
+                figures.show(*picture)
 
     def verdict(self, function):
         """-> Verdict. Nothing that a student's function does or raises comes out of here."""
@@ -106,7 +107,9 @@ class Exercise:
         """-> the first input for which one mistake explains what is wrong, and its message, else None."""
         for label in wrong:
             for message, mistake in self.mistakes.items():
-                if isinstance(mistake, Sign) or _count(attempts[label].found) < 8:  # few may agree by chance
+                if (
+                    isinstance(mistake, Symptom) or _count(attempts[label].found) < 8
+                ):  # few may agree by chance
                     continue
                 if attempts[label].agrees(self._run(mistake, cases[label]), self.tolerance):
                     return label, f". {message}"
@@ -121,7 +124,7 @@ class Exercise:
 
     def _fits(self, mistake, attempts, answers, cases):
         """Does the attempt give what the mistake gives, wherever it gives something, some of it wrong?"""
-        if isinstance(mistake, Sign):
+        if isinstance(mistake, Symptom):
             return all(a.error is None and mistake.seen(a.found, *a.inputs) for a in attempts.values())
         wrong = False
         for label, attempt in attempts.items():
@@ -136,16 +139,16 @@ class Exercise:
         inputs = copy.deepcopy(inputs)
         before = copy.deepcopy(inputs)
         torch.manual_seed(0)
-        with _own_masks() as masks:
+        changed = ""
+        with _fresh_masks():
             try:
                 found, failed = self.call(function, *inputs), None
             except Exception as error:  # whatever it is, it is the student's, and shown to them
                 found, failed = None, error
-        changed = ""
+            if not _masks_are_whole(before):
+                changed = "the mask that `to_windows` hands out, which all blocks share"
         if not same(_tensors(inputs), _tensors(before), 0):
             changed = "its input"
-        elif not all(mask.equal(shifted_window_mask(*sizes)) for sizes, mask in masks.items()):
-            changed = "the mask that `to_windows` hands out, which all blocks share"
         return _Run(found, failed, inputs, changed)
 
 
@@ -163,20 +166,21 @@ class _Run:
 
 
 @contextmanager
-def _own_masks():
-    """Blocks make masks of their own in here: a student's function could change the shared ones. -> them"""
-    masks, shared = {}, model._cached_mask
-
-    def make(*sizes):
-        if sizes not in masks:
-            masks[sizes] = shifted_window_mask(*sizes)
-        return masks[sizes]
-
-    model._cached_mask = make
+def _fresh_masks():
+    """Blocks make their masks anew in here, and after it again: a student's function could change them."""
+    cached_mask.cache_clear()
     try:
-        yield masks
+        yield
     finally:
-        model._cached_mask = shared
+        cached_mask.cache_clear()
+
+
+def _masks_are_whole(inputs):
+    """Are the masks that the blocks among the inputs hand out for the maps among them what they should be?"""
+    blocks = [member for member in inputs if isinstance(member, SwinTransformerBlock)]
+    maps = [member for member in inputs if isinstance(member, torch.Tensor) and member.ndim == 4]
+    sizes = [(*x.shape[1:3], b.window_size, b.shift_size, x.device) for b in blocks for x in maps]
+    return all(cached_mask(*size).equal(shifted_window_mask(*size)) for size in sizes)
 
 
 def _say(passed, text):
@@ -345,11 +349,11 @@ def numbered(*shape):
 
 
 @cache
-def photos():
+def sample_images():
     """(n, 3, 32, 32) float in [0, 1]: pictures that come with the package."""
     return load_shapes10(8, 1)[0].images / 255
 
 
-def photo():
+def sample_image():
     """(3, 32, 32) float in [0, 1]: a star, not in the middle."""
-    return photos()[5]
+    return sample_images()[5]

@@ -1,13 +1,14 @@
 """Checks of notebook 02: padding, cutting into patches, weights that normalise by themselves."""
 
 import math
+from functools import partial
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 
-from swin_cifar import plotting
-from swin_cifar.checks.core import Exercise, numbered, photo
+from course import figures
+from course.check.core import Exercise, numbered, sample_image
 
 # --- pad_centred -------------------------------------------------------------------------
 
@@ -67,12 +68,12 @@ def _whole_on_each_side(images, P):
 
 
 def _draw_pad_centred(function):
-    image = photo()[:, :27, :22]
+    image = sample_image()[:, :27, :22]
     padded = function(image[None], 8)[0]
-    figure, axes = plotting.panels(1, 2, size=2.6)
-    plotting.draw_picture(axes[0], image, "27 × 22 pixels")
-    plotting.draw_picture(axes[1], padded, "yours, P = 8")
-    plotting.draw_grid(axes[1], padded.shape[1] // 8, padded.shape[2] // 8, unit=8)
+    figure, axes = figures.panels(1, 2, size=2.6)
+    figures.draw_picture(axes[0], image, "27 × 22 pixels")
+    figures.draw_picture(axes[1], padded, "yours, P = 8")
+    figures.draw_grid(axes[1], padded.shape[1] // 8, padded.shape[2] // 8, unit=8)
     return figure, "A picture of 27 by 22 pixels, and the same with black borders on all sides, in patches."
 
 
@@ -132,9 +133,9 @@ def _channels_within(images, P):
 
 
 def _draw_patches(function):
-    figure, axes = plotting.panels(1, 2, size=2.8)
-    plotting.draw_picture(axes[0], photo(), "picture")
-    plotting.draw_patches(axes[1], function(photo()[None], 8)[0], "your patches, P = 8")
+    figure, axes = figures.panels(1, 2, size=2.8)
+    figures.draw_picture(axes[0], sample_image(), "picture")
+    figures.draw_patches(axes[1], function(sample_image()[None], 8)[0], "your patches, P = 8")
     return figure, "A picture, and beside it the 16 patches that the function cuts from it, pulled apart."
 
 
@@ -201,22 +202,18 @@ def _absorb_multiplied(weight, bias, mean, std):
     return weight * std, bias - (weight * std) @ mean.repeat_interleave(weight.shape[1] // 3)
 
 
-def _with(**mistake):
-    return lambda *inputs: _absorb(*inputs, **mistake)
-
-
 def _draw_absorb(function):
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(1, 12, generator=generator)
     bias, mean, std = torch.zeros(1), torch.tensor([0.5, 0.5, 0.4]), torch.tensor([0.3, 0.3, 0.25])
-    pixels = _patches_by_loops(photo()[None], 2)[0].flatten(2)  # (16, 16, 12)
+    pixels = _patches_by_loops(sample_image()[None], 2)[0].flatten(2)  # (16, 16, 12)
     spread = [t.repeat_interleave(4) for t in (mean, std)]
     before = ((pixels - spread[0]) / spread[1]) @ weight[0] + bias
     new_weight, new_bias = function(weight, bias, mean, std)
-    figure, axes = plotting.panels(1, 3, size=2.6)
-    plotting.draw_picture(axes[0], photo(), "picture")
-    plotting.draw_heat(axes[1], before, "normalised, old weights", signed=True)
-    plotting.draw_heat(axes[2], pixels @ new_weight[0] + new_bias, "raw pixels, yours", signed=True)
+    figure, axes = figures.panels(1, 3, size=2.6)
+    figures.draw_picture(axes[0], sample_image(), "picture")
+    figures.draw_heat(axes[1], before, "normalised, old weights", signed=True)
+    figures.draw_heat(axes[2], pixels @ new_weight[0] + new_bias, "raw pixels, yours", signed=True)
     return figure, "A picture and two equal maps of one channel: normalised, and raw with the new weights."
 
 
@@ -235,21 +232,21 @@ absorb_normalization = Exercise(
     cases=_absorb_cases,
     mistakes={
         "The colours are mixed up. A patch is written as all reds, then all greens, "
-        "then all blues; you treat it as red, green, blue of one pixel after the other.": _with(
-            order="pixel first"
+        "then all blues; you treat it as red, green, blue of one pixel after the other.": partial(
+            _absorb, order="pixel first"
         ),
         "You multiply by std. Normalising divides by it.": _absorb_multiplied,
         "The bias is the old one. Subtracting the mean from every pixel moves every token by a constant.": (
-            _with(constant="forgotten")
+            partial(_absorb, constant="forgotten")
         ),
         "The bias moves the wrong way: the mean is subtracted from the pixels, not added.": (
-            _with(constant="added")
+            partial(_absorb, constant="added")
         ),
         "In the bias, the mean is not divided by std. Write out (pixel - mean) / std as two terms.": (
-            _with(constant="not divided")
+            partial(_absorb, constant="not divided")
         ),
         "The bias changes by the same amount for every channel. How much the mean "
-        "counts depends on the weights of the channel.": _with(constant="one number"),
+        "counts depends on the weights of the channel.": partial(_absorb, constant="one number"),
     },
     picture=_draw_absorb,
     tolerance=1e-4,

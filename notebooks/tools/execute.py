@@ -1,6 +1,6 @@
 """Run notebooks from top to bottom and save them in one normal form.
 
-    python notebooks/execute.py notebooks/04_window_partition.ipynb ...
+    python notebooks/tools/execute.py notebooks/04_window_partition.ipynb ...
 
 The saved outputs are those that pytest compares with (nbval), so run this after every change.
 """
@@ -16,7 +16,10 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def execute(path):
-    """Run the notebook at `path` in its folder and write it back. Raises CellExecutionError."""
+    """Run the notebook at `path` in its folder, where `course` lies, and write it back.
+
+    Raises CellExecutionError.
+    """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
