@@ -8,6 +8,12 @@ hypothesis.settings.register_profile("suite", max_examples=25, deadline=None, de
 hypothesis.settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

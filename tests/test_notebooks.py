@@ -138,6 +138,7 @@ def save_notebook(path, source, printed):
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "printed", "code"),
     [("print(1 + 1)", "2\n", 0), ("print(1 + 1)", "3\n", 1), ("print(2)\nraise ValueError", "2\n", 1)],
@@ -148,6 +149,7 @@ def test_nbval_notices(tmp_path, source, printed, code):
     assert run_nbval(tmp_path / "book.ipynb")[0] == code
 
 
+@pytest.mark.slow
 def test_nbval_notices_a_changed_layer(tmp_path):
     shutil.copy(ROOT / "notebooks" / "04_window_partition.ipynb", tmp_path)
     shutil.copytree(ROOT / "swin_cifar", tmp_path / "swin_cifar")

@@ -41,6 +41,7 @@ def test_every_shipped_file_has_its_sum_and_history():
         assert path.stat().st_size < 16_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_model_has_the_accuracy_of_its_card(path):
     _, test = load_data(root=ROOT / "data", download=False)

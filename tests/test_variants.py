@@ -21,7 +21,7 @@ def learned(model):
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("preset", ["nano", "mini"])
+@pytest.mark.parametrize("preset", ["nano", pytest.param("mini", marks=pytest.mark.slow)])
 def test_all_have_as_many_parameters_as_the_preset(preset):
     wanted = learned(create_model(preset))
     for name, variant in STUDIES["ladder"].items():
