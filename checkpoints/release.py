@@ -38,7 +38,7 @@ def publish(run, data_root="data"):
     save_checkpoint(path, half, checkpoint.dataset, history)
     plot_history(history).savefig(path.with_suffix(".png"), dpi=100)
     shipped = sorted(FOLDER.glob("*.pt"))
-    (FOLDER / SUMS).write_text("".join(f"{sha256(p)}  {p.name}\n" for p in shipped))
+    (FOLDER / SUMS).write_text("".join(f"{sha256(p)}  {p.name}\n" for p in shipped), encoding="utf-8")
 
 
 # --- tables -----------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def pages():
             "ladder": ladder_table(),
         },
     }
-    return {path: _filled(path.read_text(), texts) for path, texts in parts.items()}
+    return {path: _filled(path.read_text(encoding="utf-8"), texts) for path, texts in parts.items()}
 
 
 def _filled(page, texts):
@@ -177,4 +177,4 @@ if __name__ == "__main__":
     for run in sys.argv[1:]:
         publish(run)
     for path, text in pages().items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")

@@ -27,13 +27,18 @@ COPIED = ("swin_cifar", "tests", "notebooks/course", "checkpoints/study.py", "ch
 
 # bug: (file, what is there, what is put there instead)
 MUTATIONS = {
-    "none": ("swin_cifar/layers.py", "import torch\n", "import torch\n"),  # the copy itself must pass all of these tests
+    # The copy itself must pass all of these tests.
+    "none": ("swin_cifar/layers.py", "import torch\n", "import torch\n"),
     "mask dropped": (
         "swin_cifar/layers.py",
         'attn_bias.masked_fill(~mask[:, None], float("-inf"))',
         "attn_bias.expand(len(mask), -1, -1, -1)",
     ),
-    "mask's sign flipped": ("swin_cifar/layers.py", "masked_fill(~mask[:, None],", "masked_fill(mask[:, None],"),
+    "mask's sign flipped": (
+        "swin_cifar/layers.py",
+        "masked_fill(~mask[:, None],",
+        "masked_fill(mask[:, None],",
+    ),
     "shift not undone": ("swin_cifar/model.py", "x = x.roll(shift, dims=(1, 2))", "pass"),
     "roll before padding": (
         "swin_cifar/model.py",
@@ -106,7 +111,11 @@ MUTATIONS = {
         "_rand(B, generator, images.device) < 0.5",
         "_rand(1, generator, images.device).expand(B) < 0.5",
     ),
-    "CutMix with the label's share of another box": ("swin_cifar/data.py", "weight.mean((1, 2))", "lam.flatten()"),
+    "CutMix with the label's share of another box": (
+        "swin_cifar/data.py",
+        "weight.mean((1, 2))",
+        "lam.flatten()",
+    ),
     "no warm-up": (
         "swin_cifar/training.py",
         "return recipe.learning_rate * (step + 1) / (warmup + 1)",
@@ -182,10 +191,10 @@ def main():
                 else:
                     shutil.copy(ROOT / name, target)
             path = Path(folder) / file
-            source = path.read_text()
+            source = path.read_text(encoding="utf-8")
             if source.count(old) != 1:
                 sys.exit(f"{bug}: {file} no longer holds exactly once: {old}")
-            path.write_text(source.replace(old, new))
+            path.write_text(source.replace(old, new), encoding="utf-8")
             files = {name for name, _, _ in MUTATIONS.values()} if bug == "none" else {file}
             tests = sorted({test for name in files for test in tests_for(name)})
             # Processes that train together are tested by nothing fast.

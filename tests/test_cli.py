@@ -191,7 +191,7 @@ def test_a_place_that_cannot_be_written_is_found_before_training(capsys, monkeyp
     def step(*args, **kwargs):
         raise AssertionError("it trains for nothing")
 
-    Path("file").write_text("not a folder")
+    Path("file").write_text("not a folder", encoding="utf-8")
     monkeypatch.setattr(training, "training_step", step)
     assert train(*SHORT, "--out", "file/run.pt") == 1
     assert "file/run.pt" in the_error(capsys)
@@ -359,7 +359,7 @@ def test_evaluate_refuses_other_data(run, capsys):
 
 def test_predict_names_the_good_pictures_and_the_bad_ones(untrained, pictures, capsys):
     Image.new("RGB", (50, 30), "red").save("good.png")
-    Path("bad.png").write_text("not a picture")
+    Path("bad.png").write_text("not a picture", encoding="utf-8")
     command = ["predict", "bad.png", "n" * 300, "http://127.0.0.1:x/", "good.png", "missing.png"]
     assert main([*command, "--checkpoint", untrained, "--device", "cpu"]) == 1
     out, err = capsys.readouterr()
@@ -444,7 +444,7 @@ def quick(monkeypatch):
 def test_bench_writes_what_it_measured(quick, capsys, repeats):
     options = ["--parts", "resolution", "data", "--repeats", str(repeats), "--out", "new/bench.json"]
     assert main(["bench", "--device", "cpu", *options]) == 0
-    result = json.loads(Path("new/bench.json").read_text())
+    result = json.loads(Path("new/bench.json").read_text(encoding="utf-8"))
     assert "models" not in result and result["repeats"] == repeats
     assert [row["tokens"] for row in result["resolution"]] == [16, 64]
     rows = [result["data"]["crop, flip"], *(row["windowed"] for row in result["resolution"])]
