@@ -133,7 +133,7 @@ def benchmark(args: argparse.Namespace) -> None:
         preset, args.device, args.batch_size, args.repeats, args.compile, args.parts, report=print
     )
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.out).write_text(json.dumps(result, indent=1))
+    Path(args.out).write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(f"\nwritten to {args.out}")
 
 

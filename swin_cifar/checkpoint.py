@@ -142,7 +142,7 @@ def read_sums(path: Path) -> dict[str, str]:
     """{file name: SHA-256} from a file as `sha256sum` writes it; empty where there is none."""
     if not path.exists():
         return {}
-    lines = (line.split() for line in path.read_text().splitlines())
+    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {name: digest for digest, name in lines}
 
 

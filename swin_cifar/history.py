@@ -127,7 +127,7 @@ class History:
     def load(cls, path: str | Path) -> "History":
         """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no history of a training run: {error!r}") from error
 

@@ -57,7 +57,7 @@ def test_every_exercise_has_at_least_three_planted_answers():
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solution_passes_and_is_drawn(name):
-    solution = run(SOLUTIONS[name].read_text(), name)
+    solution = run(SOLUTIONS[name].read_text(encoding="utf-8"), name)
     verdict = EXERCISES[name].verdict(solution)
     assert verdict.passed and verdict.text.startswith("Right."), verdict.text
     figure, alt = EXERCISES[name].picture(solution)
@@ -69,7 +69,7 @@ def test_the_skeleton_is_not_attempted(name, capsys):
     skeleton = run(cells("-skeleton")[name], name)
     assert EXERCISES[name](skeleton) is None
     assert capsys.readouterr().out == f"{name} is not written yet. Run this cell again when it is.\n"
-    solution = run(SOLUTIONS[name].read_text(), name)
+    solution = run(SOLUTIONS[name].read_text(encoding="utf-8"), name)
     assert inspect.signature(skeleton) == inspect.signature(solution)
     assert skeleton.__doc__ == solution.__doc__
 
@@ -187,7 +187,7 @@ def test_a_check_leaves_the_random_numbers_alone(name, monkeypatch):
     monkeypatch.setattr(core.figures, "show", lambda figure, alt: None)
     before = torch.get_rng_state()
     EXERCISES[name](lambda *inputs: torch.randn(3))
-    EXERCISES[name](run(SOLUTIONS[name].read_text(), name))
+    EXERCISES[name](run(SOLUTIONS[name].read_text(encoding="utf-8"), name))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -251,7 +251,7 @@ def test_what_fails_for_the_input_of_a_picture_alone_is_said(capsys):
 def test_a_right_answer_shows_a_picture(monkeypatch, capsys):
     shown = []
     monkeypatch.setattr(core.figures, "show", lambda figure, alt: shown.append(alt))
-    solution = run(SOLUTIONS["pad_centred"].read_text(), "pad_centred")
+    solution = run(SOLUTIONS["pad_centred"].read_text(encoding="utf-8"), "pad_centred")
     assert pad_centred(solution) is None
     assert capsys.readouterr().out.startswith("Right. Tried with: a picture that fits;") and len(shown) == 1
 

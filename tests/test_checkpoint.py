@@ -261,7 +261,7 @@ def test_a_name_that_does_not_end_in_pt_is_refused(tmp_path, name):
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     (tmp_path / "folder.pt").mkdir()
     for path in (tmp_path / "file" / "model.pt", tmp_path / "folder.pt"):
         with pytest.raises(CheckpointError, match="could not write"):
@@ -345,10 +345,10 @@ def test_a_flipped_byte_in_the_weights_is_found(tmp_path):
 
 def test_a_published_file_that_was_changed_is_refused(path):
     sums = path.with_name("SHA256SUMS")
-    sums.write_text(f"{sha256(path)}  {path.name}\n")
+    sums.write_text(f"{sha256(path)}  {path.name}\n", encoding="utf-8")
     assert load_checkpoint(path).history == HISTORY
     save_checkpoint(path, model_of(1), DATASET)  # a good file, but not the published one
     with pytest.raises(CheckpointError, match="git checkout"):
         load_checkpoint(path)
-    sums.write_text(f"{sha256(path)}  another.pt\n")
+    sums.write_text(f"{sha256(path)}  another.pt\n", encoding="utf-8")
     load_checkpoint(path)

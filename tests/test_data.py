@@ -278,11 +278,11 @@ def test_without_leave_to_download_nothing_is_fetched(online, tmp_path):
 
 @pytest.mark.parametrize("name", ["auto", "cifar10"])
 def test_a_folder_that_cannot_be_written_is_an_error(online, tmp_path, name):
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     with pytest.raises(DataError, match="cannot write to the data folder") as raised:
         load_data(name, tmp_path / "file" / "data")
     assert not isinstance(raised.value, Unavailable)
-    assert (tmp_path / "file").read_text() == "not a folder"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "not a folder"
 
 
 def test_an_unknown_data_set_is_refused():

@@ -155,9 +155,11 @@ def test_nbval_notices_a_changed_layer(tmp_path):
     shutil.copytree(ROOT / "swin_cifar", tmp_path / "swin_cifar")
     shutil.copytree(ROOT / "notebooks" / "course", tmp_path / "course")
     windows = tmp_path / "swin_cifar" / "windows.py"
-    source = windows.read_text()
-    windows.write_text(source.replace("return x.transpose(2, 3).reshape(B, -1", "return x.reshape(B, -1"))
-    assert windows.read_text() != source
+    source = windows.read_text(encoding="utf-8")
+    windows.write_text(
+        source.replace("return x.transpose(2, 3).reshape(B, -1", "return x.reshape(B, -1"), encoding="utf-8"
+    )
+    assert windows.read_text(encoding="utf-8") != source
     code, printed = run_nbval(tmp_path / "04_window_partition.ipynb", PYTHONPATH=str(tmp_path))
     assert code == 1
     assert "package-equal" in printed or "AssertionError" in printed

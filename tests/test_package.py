@@ -16,9 +16,12 @@ import swin_cifar
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "swin_cifar").glob("*.py"))
-SOURCES = {path.stem: path.read_text() for path in FILES}
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
-COURSE = {path: ast.parse(path.read_text()) for path in (ROOT / "notebooks" / "course").rglob("*.py")}
+COURSE = {
+    path: ast.parse(path.read_text(encoding="utf-8"))
+    for path in (ROOT / "notebooks" / "course").rglob("*.py")
+}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -91,7 +94,7 @@ def test_no_parameter_hides_a_function(tree):
 
 
 def test_files_and_functions_stay_short():
-    lengths = {path.name: len(path.read_text().splitlines()) for path in FILES}
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert max(lengths.values()) <= 330, max(lengths, key=lengths.get)
     assert sum(lengths.values()) <= LINES
     for name, tree in TREES.items():
@@ -136,21 +139,21 @@ def test_importing_the_package_is_light():
 
 def test_the_version_is_said_once():
     assert version("swin_cifar") == swin_cifar.__version__
-    assert f"version: {swin_cifar.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version: {swin_cifar.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_every_import_is_declared():
     """What the project imports anywhere, a requirement of pyproject.toml brings."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in declared}
-    assert (ROOT / "requirements.txt").read_text().count("\n") == 1
+    assert (ROOT / "requirements.txt").read_text(encoding="utf-8").count("\n") == 1
     ours = {"swin_cifar", "course", *(path.stem for path in ROOT.rglob("*.py") if ".venv" not in path.parts)}
     optional = {"timm", "IPython"}  # beside which the bench measures; what a notebook runs in
     distributions = packages_distributions()
     for folder in ("swin_cifar", "notebooks", "checkpoints", "slides", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = []
                 if isinstance(node, ast.Import):
                     names = [alias.name for alias in node.names]

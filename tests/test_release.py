@@ -18,7 +18,9 @@ SHIPPED = sorted((ROOT / "checkpoints").glob("*.pt"))
 
 def test_the_pages_hold_the_tables_that_the_histories_give():
     for path, text in release.pages().items():
-        assert path.read_text() == text, f"run: python checkpoints/release.py ({path} is out of date)"
+        assert path.read_text(encoding="utf-8") == text, (
+            f"run: python checkpoints/release.py ({path} is out of date)"
+        )
 
 
 def test_a_page_without_the_place_of_a_table_is_refused():

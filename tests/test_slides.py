@@ -186,14 +186,16 @@ def test_packages_of_another_version_are_fetched_again(tmp_path, monkeypatch):
         for name, version in build._wanted().items():
             folder = tmp_path / "node_modules" / name
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "package.json").write_text(json.dumps({"version": version}))
+            (folder / "package.json").write_text(json.dumps({"version": version}), encoding="utf-8")
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", npm)
     build.fetch_packages()
     build.fetch_packages()
     assert asked == [["/bin/npm", "install"]]
-    (tmp_path / "node_modules" / "mathjax" / "package.json").write_text('{"version": "1.0.0"}')
+    (tmp_path / "node_modules" / "mathjax" / "package.json").write_text(
+        '{"version": "1.0.0"}', encoding="utf-8"
+    )
     build.fetch_packages()
     assert len(asked) == 2
 
