@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_cifar.windows import relative_position_index
+from swin_cifar.windows import check_map, relative_position_index
 
 
 class PatchEmbed(nn.Module):
@@ -201,9 +201,3 @@ class FastLayerNorm(nn.LayerNorm):
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         with torch.autocast(x.device.type, enabled=False):
             return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
-
-
-def check_map(x: Tensor, dim: int) -> None:
-    """Raise ValueError unless `x` is a token map (B, H, W, dim)."""
-    if x.ndim != 4 or x.shape[3] != dim:
-        raise ValueError(f"expected a token map (B, H, W, {dim}), got shape {tuple(x.shape)}")

@@ -110,6 +110,12 @@ def check_shift(window_size: int, shift_size: int) -> None:
         raise ValueError(f"shift_size must lie in [0, {window_size}), got {shift_size}")
 
 
+def check_map(x: Tensor, dim: int) -> None:
+    """Raise ValueError unless `x` is a token map (B, H, W, dim)."""
+    if x.ndim != 4 or x.shape[3] != dim:
+        raise ValueError(f"expected a token map (B, H, W, {dim}), got shape {tuple(x.shape)}")
+
+
 def _check_window(window_size):
     if window_size < 1:
         raise ValueError(f"window_size must be at least 1, got {window_size}")
