@@ -74,15 +74,13 @@ def all_gather(value: T) -> list[T]:
 
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process: they must agree where to stop."""
-    if not dist.is_initialized():
-        return flag
     return all_reduce_sum(torch.tensor(float(flag), device=device)).item() > 0
 
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
     """Process 0 first, then all others: what it downloads, they find."""
-    if dist.is_initialized() and rank() > 0:
+    if rank() > 0:
         dist.barrier()
     yield
     if dist.is_initialized() and rank() == 0:
