@@ -115,8 +115,7 @@ def load_checkpoint(
         raise CheckpointError(f"{path} is damaged or truncated: {first_line(error)}") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} is not a swin_cifar checkpoint; for torchvision's or Microsoft's weights "
-            "use load_torchvision_weights or load_official_weights"
+            f"{path} is not a swin_cifar checkpoint: try load_torchvision_weights or load_official_weights"
         )
     try:
         trained_on = content["dataset"]["name"]
