@@ -21,6 +21,9 @@ class Metrics:
     loss: float  # mean cross-entropy, in nats
     accuracy: float  # share of pictures named correctly
 
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.accuracy:.2%} of {self.count:,} pictures, loss {self.loss:.4f}"
+
     @classmethod
     def of(cls, data: ImageSet, logits: torch.Tensor) -> "Metrics":
         """From the (n, classes) logits of all pictures, summed before dividing."""
