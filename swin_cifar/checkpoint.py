@@ -16,6 +16,7 @@ from swin_cifar.model import SwinTransformer
 from swin_cifar.system import first_line, write_atomically
 
 SUMS = "SHA256SUMS"  # beside the checkpoints that ship
+_FORMAT = "swin_cifar 1"
 
 
 class CheckpointError(RuntimeError):
@@ -143,9 +144,6 @@ def read_sums(path: Path) -> dict[str, str]:
         return {}
     lines = (line.split() for line in path.read_text().splitlines())
     return {name: digest for digest, name in lines}
-
-
-_FORMAT = "swin_cifar 1"
 
 
 def _check_name(path):

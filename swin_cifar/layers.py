@@ -170,6 +170,8 @@ class DropPath(nn.Module):
 
 # --- nothing but speed: the same mathematics as PyTorch's layers of these names -----------
 
+_HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+
 
 class FastLinear(nn.Linear):
     """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, through oneDNN on x86 CPUs.
@@ -183,9 +185,6 @@ class FastLinear(nn.Linear):
             return super().forward(x)
         x = F.conv2d(x.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias)
         return x.permute(0, 2, 3, 1)
-
-
-_HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
 
 class FastLayerNorm(nn.LayerNorm):
