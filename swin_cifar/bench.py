@@ -76,9 +76,6 @@ def _quartiles(values):
     return {"median": median, "q1": q1, "q3": q3}
 
 
-# --- the model beside others ------------------------------------------------------------
-
-
 def bench_models(
     config: SwinConfig, device: torch.device, batch_size: int, repeats: int, compiled: bool
 ) -> dict:
@@ -158,9 +155,6 @@ def one_pass(model: nn.Module, images: Tensor, labels: Tensor, backward: bool) -
     return forward_and_backward if backward else forward_only
 
 
-# --- the two implementations of attention -----------------------------------------------
-
-
 def bench_attention(config: SwinConfig, device: torch.device, batch_size: int, repeats: int) -> dict:
     """The first stage's shifted attention, step by step and in one kernel."""
     block = SwinTransformerBlock(config.embed_dim, config.num_heads[0], config.window_size, shift_size=1)
@@ -187,9 +181,6 @@ def bench_attention(config: SwinConfig, device: torch.device, batch_size: int, r
         explicit, fused = (1000 * t["median"] for t in times.values())
         print(f"  {mode.__name__:20} {explicit:30.2f} {fused:11.2f}")
     return result
-
-
-# --- the data path ----------------------------------------------------------------------
 
 
 def bench_data(
@@ -229,9 +220,6 @@ def _pil_loader(data, batch_size):
         return torch.stack([transform(picture) for picture in batch])
 
     return torch.utils.data.DataLoader(pictures, batch_size, shuffle=True, collate_fn=collate)
-
-
-# --- cost against resolution ------------------------------------------------------------
 
 
 def bench_resolution(

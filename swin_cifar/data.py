@@ -165,9 +165,6 @@ def channel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[f
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-# --- the built-in pictures --------------------------------------------------------------
-
-
 def load_shapes10(train_size: int = 50_000, test_size: int = 10_000) -> tuple[ImageSet, ImageSet]:
     """-> (train, test): drawn pictures 32 x 32 of ten shapes, for machines without CIFAR-10.
 

@@ -192,8 +192,6 @@ class Run:
             images_per_second=seen / self.sums["seconds"],
         )
 
-    # --- saving and going on ---
-
     def _save(self, must):
         """Save, or go on without where the disk does not take it and this one is not a `must`."""
         if not all(p.isfinite().all() for p in self.model.parameters()):
@@ -237,8 +235,6 @@ class Run:
             versions=versions(),
         )
 
-    # --- checks ---
-
     def _check(self):
         """Raise ValueError for what cannot be trained, before anything is done."""
         batch = self.recipe.batch_size
@@ -262,8 +258,6 @@ class Run:
         saved = self.checkpoint_path is not None and Path(self.checkpoint_path).exists()
         good = f"the last good checkpoint is {self.checkpoint_path}" if saved else "nothing was saved yet"
         return f"{good}. Try a lower learning rate or a longer warm-up"
-
-    # --- the forward pass ---
 
     def _prepare_forward(self):
         forward = self.model

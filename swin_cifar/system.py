@@ -42,9 +42,6 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-# --- files ------------------------------------------------------------------------------
-
-
 def write_atomically(path: str | Path, content: bytes | dict) -> None:
     """Write bytes, or a dict for torch.save, into a new file that then takes the old one's name.
 
