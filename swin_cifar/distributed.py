@@ -80,7 +80,7 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
     """Process 0 first, then all others: what it downloads, they find."""
-    if rank() > 0:
+    if dist.is_initialized() and rank() > 0:
         dist.barrier()
     yield
     if dist.is_initialized() and rank() == 0:
