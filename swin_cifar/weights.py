@@ -2,7 +2,6 @@
 
 import re
 
-import torch
 from torch import Tensor, nn
 
 from swin_cifar.config import SwinConfig
@@ -102,6 +101,4 @@ def _load(model, theirs, rules):
     ]
     if problems:
         raise ValueError("these weights do not fit the model:\n  " + "\n  ".join(sorted(problems)))
-    with torch.no_grad():
-        for name, tensor in theirs.items():
-            ours[names[name]].copy_(tensor)
+    model.load_state_dict({names[name]: tensor for name, tensor in theirs.items()})
