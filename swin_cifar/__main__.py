@@ -25,6 +25,7 @@ from swin_cifar.training import evaluate, train_and_test
 
 RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
 VALIDATION_SIZE = 5000  # pictures held out of training, for every decision on the way
+RECIPE_FIELDS = [field.name for field in fields(TrainConfig)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,18 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             distributed.process_group(args.device) as args.device,
             redirect_stdout(None if distributed.rank() else sys.stdout),
         ):
-            warnings.showwarning = _one_line
+            warnings.showwarning = lambda message, *_: print(f"swin_cifar: {message}", file=sys.stderr)
             return args.run(args) or 0
     except KeyboardInterrupt:
         return fail("interrupted")
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         if args.debug:
             traceback.print_exc()
-        return fail(str(error).strip() or type(error).__name__, 2 if isinstance(error, UsageError) else 1)
-
-
-class UsageError(ValueError):
-    """The options contradict each other or name what does not exist."""
+        # Throughout the package a ValueError says that what was asked for makes no sense.
+        return fail(str(error).strip() or type(error).__name__, 2 if isinstance(error, ValueError) else 1)
 
 
 def fail(message: str, code: int = 1) -> int:
@@ -63,11 +61,10 @@ def fail(message: str, code: int = 1) -> int:
 def train(args: argparse.Namespace) -> None:
     """Load the data, fit the model, evaluate it once on the test set, save and plot."""
     for name in (args.out, args.resume):
-        if name and Path(name).suffix != ".pt":
-            raise UsageError(f"the name of a checkpoint ends in .pt, got {name}")
-    model, recipe, (training, validation, test), path = (
-        _run_to_continue(args) if args.resume else _new_run(args)
-    )
+        if name and name.suffix != ".pt":
+            raise ValueError(f"the name of a checkpoint ends in .pt, got {name}")
+    prepare = _run_to_continue if args.resume else _new_run
+    model, recipe, (training, validation, test), path = prepare(args)
     claims = not args.out and not args.resume and distributed.rank() == 0
     if claims:
         path = claim_path(path)
@@ -91,20 +88,15 @@ def train(args: argparse.Namespace) -> None:
         return
     figure = path.with_suffix(".png")
     plot_history(history).savefig(figure, dpi=120)
-    metrics = history.results.test
     print(f"{history.results.seconds:,.0f} s of training; curves in {figure}")
-    print(f"test accuracy on {metrics.dataset}: {metrics.accuracy:.2%} of {metrics.count:,} pictures")
+    print(f"test accuracy on {history.results.test}")
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
     """Measure a checkpoint on the test set of the data it was trained on."""
     checkpoint = load_checkpoint(args.checkpoint or _newest(), args.device, dataset=args.data)
     _, test = load_data(checkpoint.dataset["name"], args.data_root)
-    metrics = evaluate(checkpoint.model, test)
-    print(
-        f"test accuracy on {metrics.dataset}: {metrics.accuracy:.2%} of {metrics.count:,} pictures, "
-        f"loss {metrics.loss:.4f}"
-    )
+    print(f"test accuracy on {evaluate(checkpoint.model, test)}")
 
 
 def predict_pictures(args: argparse.Namespace) -> int:
@@ -115,25 +107,20 @@ def predict_pictures(args: argparse.Namespace) -> int:
     failed = 0
     for source in args.pictures:
         try:
-            answer = predict(checkpoint, source)
+            best = predict(checkpoint, source)[:3]
+            print(f"{source}: {', '.join(f'{name} {probability:.1%}' for name, probability in best)}")
         except ValueError as error:
-            failed = fail(error)
-            continue
-        best = ", ".join(f"{name} {probability:.1%}" for name, probability in answer[:3])
-        print(f"{source}: {best}")
+            failed = fail(str(error))
     return failed
 
 
 def benchmark(args: argparse.Namespace) -> None:
     """Measure speed; print a table and write JSON."""
-    preset = _checked(preset_name, args.preset)
     if args.repeats < 1 or (args.batch_size or 1) < 1:
-        raise UsageError("--repeats and --batch-size must be at least 1")
-    result = bench.run(
-        preset, args.device, args.batch_size, args.repeats, args.compile, args.parts, report=print
-    )
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.out).write_text(json.dumps(result, indent=1), encoding="utf-8")
+        raise ValueError("--repeats and --batch-size must be at least 1")
+    result = bench.run(args.preset, args.device, args.batch_size, args.repeats, args.compile, args.parts)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(f"\nwritten to {args.out}")
 
 
@@ -142,10 +129,10 @@ def benchmark(args: argparse.Namespace) -> None:
 
 def _new_run(args):
     """-> model, recipe, (training, validation, test) pictures, path."""
-    preset = _checked(preset_name, args.preset or ("mini" if torch.cuda.is_available() else "nano"))
-    recipe = _checked(train_config, preset, **_recipe_options(args))
+    preset = preset_name(args.preset or ("mini" if torch.cuda.is_available() else "nano"))
+    recipe = train_config(preset, **_recipe_options(args))
     held_out = VALIDATION_SIZE if args.validation_size is None else args.validation_size
-    pictures = _pictures(args.data or "auto", args.data_root, held_out, recipe)
+    pictures = _pictures(args.data or "auto", args.data_root, held_out)
     training = pictures[0]
     if not args.data and training.name != "cifar10":
         print(
@@ -155,71 +142,52 @@ def _new_run(args):
     torch.manual_seed(recipe.seed)
     shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
     model = create_model(preset, **shape).to(args.device)
-    path = Path(args.out or RUNS / f"{preset}_{training.name}.pt")
+    path = args.out or RUNS / f"{preset}_{training.name}.pt"
     if args.out and path.exists():
-        raise UsageError(f"{path} exists already: choose another --out")
+        raise ValueError(f"{path} exists already: choose another --out")
     return model, recipe, pictures, path
 
 
 def _run_to_continue(args):
     """-> the same, of the run saved at --resume."""
-    fixed = (
-        *(field.name for field in fields(TrainConfig)),
-        "preset",
-        "set",
-        "validation_size",
-        "data",
-        "out",
-    )
-    given = [f"--{name.replace('_', '-')}" for name in fixed if getattr(args, name, None) is not None]
+    given = _given(args, *RECIPE_FIELDS, "preset", "set", "validation_size", "data", "out")
     if given:
-        raise UsageError(f"--resume goes on with the saved recipe: leave out {', '.join(given)}")
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"--resume goes on with the saved recipe: leave out {options}")
     saved = load_checkpoint(args.resume)
     if saved.history is None:
-        raise UsageError(f"{args.resume} holds a model without its training: there is no run to continue")
-    recipe, held_out = saved.history.recipe, saved.history.validation_size
-    pictures = _pictures(saved.dataset["name"], args.data_root, held_out, recipe)
-    return saved.model.train().to(args.device), recipe, pictures, Path(args.resume)
+        raise ValueError(f"{args.resume} holds a model without its training: there is no run to continue")
+    pictures = _pictures(saved.dataset["name"], args.data_root, saved.history.validation_size)
+    return saved.model.to(args.device), saved.history.recipe, pictures, args.resume
 
 
-def _pictures(name, root, held_out, recipe):
+def _pictures(name, root, held_out):
     """-> training, validation (None without `held_out`) and test pictures, the same in every process."""
     with distributed.rank_zero_first():
         training, test = load_data(name, root)
-    if len(found := set(distributed.all_gather(training.name))) > 1:
-        raise RuntimeError(
-            f"the processes found different data, {' and '.join(sorted(found))}: choose with --data"
-        )
-    validation = None
+    found = sorted(set(distributed.all_gather(training.name)))
+    if len(found) > 1:
+        raise RuntimeError(f"the processes found different data, {' and '.join(found)}: choose with --data")
     if held_out:
-        training, validation = _checked(training.split, held_out)
-    if len(training) < recipe.batch_size:
-        raise UsageError(f"{len(training):,} pictures do not fill one batch of {recipe.batch_size:,}")
-    return training, validation, test
+        return *training.split(held_out), test
+    return training, None, test
 
 
 def _recipe_options(args):
     """{field of TrainConfig: value} for what the command line overrides."""
-    names = [field.name for field in fields(TrainConfig)]
-    options = {n: getattr(args, n) for n in names if getattr(args, n, None) is not None}
+    options = _given(args, *RECIPE_FIELDS)
     for setting in args.set or ():
         name, _, value = setting.partition("=")
         try:
             options[name] = json.loads(value)
         except json.JSONDecodeError:
-            raise UsageError(f"--set takes FIELD=VALUE with a number, true or false, got {setting}") from None
+            raise ValueError(f"--set takes FIELD=VALUE with a number, true or false, got {setting}") from None
     return options
 
 
-def _checked(function, *args, **kwargs):
-    try:
-        return function(*args, **kwargs)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _one_line(message, *_):
-    print(f"swin_cifar: {message}", file=sys.stderr)
+def _given(args, *names):
+    """{option: value} for those of these options that were given."""
+    return {name: value for name, value in vars(args).items() if name in names and value is not None}
 
 
 def _newest():
@@ -242,16 +210,9 @@ def parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    shared.add_argument(
-        "--device", type=_device, default=device, help=f"cpu, cuda, cuda:1, ... (here: {device})"
-    )
+    shared.add_argument("--device", type=_device, default=device, help=f"cpu, cuda, cuda:1 (here: {device})")
     data = argparse.ArgumentParser(add_help=False)
-    data.add_argument(
-        "--data",
-        choices=("cifar10", "shapes10"),
-        help="the data set (default: cifar10; to train where it cannot be had, the drawn pictures "
-        "shapes10, with a notice)",
-    )
+    data.add_argument("--data", choices=("cifar10", "shapes10"), help="default: cifar10, or offline shapes10")
     data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     newest = "the model (default: the newest in checkpoints/)"
 
@@ -261,26 +222,16 @@ def parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("train", parents=[shared, data], help="train a model (no options needed)")
     p.set_defaults(run=train)
-    p.add_argument(
-        "--preset", help=f"the model: {', '.join(MODELS)} (default: mini on a GPU, nano without one)"
-    )
+    p.add_argument("--preset", help=f"{', '.join(MODELS)} (default: mini on a GPU, nano without one)")
     p.add_argument("--epochs", type=int, help="passes over the training pictures")
     p.add_argument("--batch-size", type=int, help="pictures in one step")
     p.add_argument("--learning-rate", type=float, help="at its highest, after the warm-up")
-    p.add_argument(
-        "--set",
-        action="append",
-        metavar="FIELD=VALUE",
-        help="any other field of TrainConfig, as often as needed",
-    )
-    p.add_argument(
-        "--validation-size",
-        type=int,
-        help=f"pictures held out of training (default: {VALIDATION_SIZE:,}); 0 trains on all",
-    )
+    p.add_argument("--set", action="append", metavar="FIELD=VALUE", help="any other field of TrainConfig")
+    validation = f"pictures held out of training (default: {VALIDATION_SIZE:,}); 0 trains on all"
+    p.add_argument("--validation-size", type=int, help=validation)
     p.add_argument("--seed", type=int, help="of the weights, the order and the augmentation")
-    p.add_argument("--out", help="checkpoint to write (default: a new one in checkpoints/runs/)")
-    p.add_argument("--resume", metavar="CHECKPOINT", help="go on with a run that was interrupted")
+    p.add_argument("--out", type=Path, help=f"checkpoint to write (default: a new one in {RUNS})")
+    p.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on with an interrupted run")
 
     p = commands.add_parser("evaluate", parents=[shared, data], help="measure a model on the test set")
     p.set_defaults(run=evaluate_checkpoint)
@@ -298,7 +249,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--repeats", type=int, default=11, help="measurements of each (default: 11)")
     p.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     p.add_argument("--parts", nargs="+", choices=bench.PARTS, default=bench.PARTS, help="what to measure")
-    p.add_argument("--out", default="checkpoints/runs/bench.json", help="where to write the JSON")
+    p.add_argument("--out", type=Path, default=RUNS / "bench.json", help="where to write the JSON")
     return top
 
 

@@ -7,6 +7,7 @@ meets all alike; figures are medians with quartiles.
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import torch
@@ -14,8 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from swin_cifar.config import SwinConfig, model_config, train_config
-from swin_cifar.data import ImageSet, load_shapes10, training_batch
+from swin_cifar.config import SwinConfig, model_config, preset_name, train_config
+from swin_cifar.data import load_shapes10, training_batch
 from swin_cifar.layers import FastLinear
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
 from swin_cifar.system import count_flops, device_name, first_line, versions
@@ -28,31 +29,29 @@ Times = dict[str, float]  # "median", "q1", "q3", in seconds
 
 
 def run(
-    preset: str = "mini",
-    device: str = "cpu",
+    preset: str,
+    device: str,
     batch_size: int | None = None,
     repeats: int = 11,
     compiled: bool = True,
     parts: Sequence[str] = PARTS,
-    report: Report = print,
 ) -> dict:
     """-> everything measured, as a dict for JSON."""
-    device, config = torch.device(device), model_config(preset)
+    preset, device = preset_name(preset), torch.device(device)
+    config = model_config(preset)
     batch_size = batch_size or (512 if device.type == "cuda" else 32)
     result = {"preset": preset, "device": device_name(device), "versions": versions(), "repeats": repeats}
-    report(f"{preset} on {result['device']}, torch {torch.__version__}, median [quartiles] of {repeats}")
+    print(f"{preset} on {result['device']}, torch {torch.__version__}, median [quartiles] of {repeats}")
     measurements = {
-        "models": lambda: bench_models(config, device, batch_size, repeats, compiled, report),
-        "attention": lambda: bench_attention(config, device, batch_size, repeats, report),
-        "data": lambda: bench_data(device, repeats, report),
-        "resolution": lambda: bench_resolution(device, repeats, report),
+        "models": lambda: bench_models(config, device, batch_size, repeats, compiled),
+        "attention": lambda: bench_attention(config, device, batch_size, repeats),
+        "data": lambda: bench_data(device, repeats),
+        "resolution": lambda: bench_resolution(device, repeats),
     }
     return result | {part: measurements[part]() for part in PARTS if part in parts}
 
 
-def measure(
-    functions: dict[str, Callable[[], object]], repeats: int, device: torch.device
-) -> dict[str, Times]:
+def measure(functions: dict[str, Callable], repeats: int, device: torch.device) -> dict[str, Times]:
     """{name: function} -> {name: seconds}, the functions taking turns after one call each to warm up."""
 
     def synchronize():
@@ -77,11 +76,8 @@ def _quartiles(values):
     return {"median": median, "q1": q1, "q3": q3}
 
 
-# --- the model beside others ------------------------------------------------------------
-
-
 def bench_models(
-    config: SwinConfig, device: torch.device, batch_size: int, repeats: int, compiled: bool, report: Report
+    config: SwinConfig, device: torch.device, batch_size: int, repeats: int, compiled: bool
 ) -> dict:
     """Forward, and forward + backward, in images/s; on CUDA under bf16 autocast, as in training."""
     models = {name: model.to(device) for name, model in same_network(config).items()}
@@ -89,35 +85,30 @@ def bench_models(
     labels = torch.randint(config.num_classes, (batch_size,), device=device)
     ceiling = arithmetic_ceiling(device, repeats)
     result = {"batch_size": batch_size, "flops_per_image": {}, "flops_per_second": ceiling}
-    report(f"\narithmetic ceiling, measured with one large product: {ceiling / 1e12:,.2f} TFLOP/s")
+    print(f"\narithmetic ceiling, measured with one large product: {ceiling / 1e12:,.2f} TFLOP/s")
     for kind in ("eager", "compiled") if compiled else ("eager",):
         if kind == "compiled":
             models = {name: torch.compile(model) for name, model in models.items()}
         for mode in ("forward", "forward + backward"):
-            functions = {
-                name: one_pass(model, images, labels, backward=mode != "forward")
-                for name, model in models.items()
-            }
+            backward = mode != "forward"
+            functions = {name: one_pass(m, images, labels, backward) for name, m in models.items()}
             if kind == "eager":
                 result["flops_per_image"][mode] = count_flops(functions["swin_cifar"]) / batch_size
             floor = result["flops_per_image"][mode] * batch_size / ceiling  # seconds
             try:
-                result[f"{kind} {mode}"] = measure(functions, repeats, device)
+                times = result[f"{kind} {mode}"] = measure(functions, repeats, device)
+                _print_speeds(f"{kind} {mode}", times, batch_size, floor)
             except Exception as error:  # no compiler on this machine, for one
-                report(f"{kind} {mode}: not measured: {first_line(error)}")
-                continue
-            _report_models(f"{kind} {mode}", result, floor, report)
+                print(f"{kind} {mode}: not measured: {first_line(error)}")
     return result
 
 
-def _report_models(mode, result, floor, report):
-    batch, times = result["batch_size"], result[mode]
-    report(f"\n{mode}, batches of {batch}{'':12}images/s      time, ours = 1   of ceiling")
+def _print_speeds(mode, times, batch_size, floor):
+    print(f"\n{mode}, batches of {batch_size}{'':12}images/s      time, ours = 1   of ceiling")
     for name, t in times.items():
-        # A long time is a low speed.
-        speed = "{:,.0f} [{:,.0f} to {:,.0f}]".format(*(batch / t[q] for q in ("median", "q3", "q1")))
-        ratio = t["median"] / times["swin_cifar"]["median"]
-        report(f"  {name:12} {speed:>36} {ratio:12.2f} {floor / t['median']:17.0%}")
+        low, middle, high = (f"{batch_size / t[q]:,.0f}" for q in ("q3", "median", "q1"))
+        speed, ratio = f"{middle} [{low} to {high}]", t["median"] / times["swin_cifar"]["median"]
+        print(f"  {name:12} {speed:>36} {ratio:12.2f} {floor / t['median']:17.0%}")
 
 
 def arithmetic_ceiling(device: torch.device, repeats: int, size: int | None = None) -> float:
@@ -140,9 +131,9 @@ def same_network(config: SwinConfig) -> dict[str, nn.Module]:
         from timm.models.swin_transformer import SwinTransformer as TimmSwin
     except ImportError:
         return models
-    names = "patch_size", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio", "drop_path_rate"
-    sizes = {name: getattr(config, name) for name in (*names, "num_classes")}
-    return models | {"timm": TimmSwin(img_size=config.image_size, **sizes)}
+    sizes = asdict(config)  # timm has these names for all but two
+    sizes["img_size"], sizes["in_chans"] = sizes.pop("image_size"), sizes.pop("in_channels")
+    return models | {"timm": TimmSwin(**sizes)}
 
 
 def one_pass(model: nn.Module, images: Tensor, labels: Tensor, backward: bool) -> Callable[[], None]:
@@ -164,12 +155,7 @@ def one_pass(model: nn.Module, images: Tensor, labels: Tensor, backward: bool) -
     return forward_and_backward if backward else forward_only
 
 
-# --- the two implementations of attention -----------------------------------------------
-
-
-def bench_attention(
-    config: SwinConfig, device: torch.device, batch_size: int, repeats: int, report: Report
-) -> dict:
+def bench_attention(config: SwinConfig, device: torch.device, batch_size: int, repeats: int) -> dict:
     """The first stage's shifted attention, step by step and in one kernel."""
     block = SwinTransformerBlock(config.embed_dim, config.num_heads[0], config.window_size, shift_size=1)
     attn = block.to(device).attn
@@ -184,29 +170,25 @@ def bench_attention(
         with torch.inference_mode():
             attend()
 
-    def forward_backward(attend):
+    def forward_and_backward(attend):
         attend().sum().backward()
 
     result = {}
-    report("\nthe two implementations of attention     forward, ms   forward + backward, ms")
-    for mode in (forward, forward_backward):
+    print("\nthe two implementations of attention     explicit, ms   fused, ms")
+    for mode in (forward, forward_and_backward):
         functions = {name: partial(mode, attend) for name, attend in implementations.items()}
-        result[mode.__name__] = measure(functions, repeats, device)
-    for name in implementations:
-        forward_ms, both_ms = (1000 * t[name]["median"] for t in result.values())
-        report(f"  {name:12} {forward_ms:36.2f} {both_ms:22.2f}")
+        times = result[mode.__name__] = measure(functions, repeats, device)
+        explicit, fused = (1000 * t["median"] for t in times.values())
+        print(f"  {mode.__name__:20} {explicit:30.2f} {fused:11.2f}")
     return result
 
 
-# --- the data path ----------------------------------------------------------------------
-
-
 def bench_data(
-    device: torch.device, repeats: int, report: Report, count: int = 2000, batch_size: int = 500
+    device: torch.device, repeats: int, report: Report = print, count: int = 2000, batch_size: int = 500
 ) -> dict:
     """Crop, flip and normalise: this package's batches against DataLoader and PIL, 0 workers."""
     data, _ = load_shapes10(count, 10)  # the time does not depend on what the pictures show
-    loader = torch.utils.data.DataLoader(_PilDataset(data), batch_size, shuffle=True)
+    loader = _pil_loader(data, batch_size)
     data, generator = data.to(device), torch.Generator(device)
 
     def ours(recipe):
@@ -216,7 +198,7 @@ def bench_data(
     functions = {
         "crop, flip": partial(ours, train_config("nano")),
         "with mixup, CutMix": partial(ours, train_config("mini")),
-        "DataLoader, PIL": lambda: [images.to(device) for images, _ in loader],
+        "DataLoader, PIL": lambda: [images.to(device) for images in loader],
     }
     measured = measure(functions, repeats, device)
     report(f"\ndata path, {count} pictures{'':22}images/s     time, PIL = 1")
@@ -226,29 +208,22 @@ def bench_data(
     return {"count": count, **measured}
 
 
-class _PilDataset(torch.utils.data.Dataset):
+def _pil_loader(data, batch_size):
     """What most CIFAR-10 scripts do: one picture at a time through PIL."""
+    from torchvision import transforms as T  # slow to import
 
-    def __init__(self, data: ImageSet):
-        from torchvision import transforms as T  # slow to import
+    augment = [T.RandomCrop(32, padding=4), T.RandomHorizontalFlip()]
+    transform = T.Compose([*augment, T.ToTensor(), T.Normalize(data.mean, data.std)])
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
 
-        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
-        self.labels = data.labels.tolist()
-        augment = [T.RandomCrop(32, padding=4), T.RandomHorizontalFlip()]
-        self.transform = T.Compose([*augment, T.ToTensor(), T.Normalize(data.mean, data.std)])
+    def collate(batch):
+        return torch.stack([transform(picture) for picture in batch])
 
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, i):
-        return self.transform(self.pictures[i]), self.labels[i]
-
-
-# --- cost against resolution ------------------------------------------------------------
+    return torch.utils.data.DataLoader(pictures, batch_size, shuffle=True, collate_fn=collate)
 
 
 def bench_resolution(
-    device: torch.device, repeats: int, report: Report, sizes: Sequence[int] = (32, 64, 128, 256)
+    device: torch.device, repeats: int, report: Report = print, sizes: Sequence[int] = (32, 64, 128, 256)
 ) -> list[dict]:
     """One picture through one attention layer: in shifted windows, and over all tokens at once."""
     dim, patch_size = 96, 2
@@ -262,9 +237,7 @@ def bench_resolution(
         with torch.inference_mode():
             layers = {"windowed": partial(windowed.window_attention, x), "global": partial(everywhere, x)}
             t = measure(layers, repeats, device)
-        rows.append({"pixels": size, "tokens": side * side, **t})
-        w, g = t["windowed"]["median"], t["global"]["median"]
-        report(
-            f"  {size:3} x {size:3} pixels {side * side:24,} {w * 1000:13.2f} {g * 1000:13.2f} {g / w:10.1f}"
-        )
+        rows.append({"pixels": size, "tokens": side**2, **t})
+        w, g = (1000 * t[name]["median"] for name in layers)
+        report(f"  {size:3} x {size:3} pixels {side**2:24,} {w:13.2f} {g:13.2f} {g / w:10.1f}")
     return rows

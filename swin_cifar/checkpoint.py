@@ -16,6 +16,7 @@ from swin_cifar.model import SwinTransformer
 from swin_cifar.system import first_line, write_atomically
 
 SUMS = "SHA256SUMS"  # beside the checkpoints that ship
+_FORMAT = "swin_cifar 1"
 
 
 class CheckpointError(RuntimeError):
@@ -115,8 +116,7 @@ def load_checkpoint(
         raise CheckpointError(f"{path} is damaged or truncated: {first_line(error)}") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} is not a swin_cifar checkpoint; for torchvision's or Microsoft's weights "
-            "use load_torchvision_weights or load_official_weights"
+            f"{path} is not a swin_cifar checkpoint: try load_torchvision_weights or load_official_weights"
         )
     try:
         trained_on = content["dataset"]["name"]
@@ -144,9 +144,6 @@ def read_sums(path: Path) -> dict[str, str]:
         return {}
     lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {name: digest for digest, name in lines}
-
-
-_FORMAT = "swin_cifar 1"
 
 
 def _check_name(path):

@@ -10,9 +10,9 @@ from typing import Any
 class SwinConfig:
     """The architecture: everything that decides the shapes of the weights.
 
-    One entry of `depths` and `num_heads` per stage; stage i works on
-    `embed_dim * 2**i` channels at `1 / 2**i` of the resolution. Raises
-    ValueError where the numbers do not fit together. (Swin paper, section 3.3.)
+    One entry of `depths` and `num_heads` per stage; stage i works on `embed_dim * 2**i` channels
+    at `1 / 2**i` of the resolution. Raises ValueError where the numbers do not fit together.
+    (Swin paper, section 3.3.)
     """
 
     image_size: int = 32  # side of the pictures it is trained on, in pixels; any size runs
@@ -84,10 +84,8 @@ class TrainConfig:
         _check_range(self, ("seed",), "lie in [0, 2^63)", lambda value: 0 <= value < 2**63)
         _check_range(self, not_negative, "not be negative", lambda value: value >= 0)
         _check_range(self, ("label_smoothing", "ema_decay"), "lie in [0, 1)", lambda value: 0 <= value < 1)
-        low = self.min_learning_rate
-        _check_range(
-            self, ("learning_rate",), f"be more than min_learning_rate {low}", lambda rate: rate > low
-        )
+        if not self.learning_rate > self.min_learning_rate:  # nor NaN
+            raise ValueError(f"learning_rate must be more than min_learning_rate, got {self.learning_rate}")
         if self.mixup_prob + self.cutmix_prob > 1:
             raise ValueError("mixup_prob and cutmix_prob must not add up to more than 1")
 
@@ -118,16 +116,10 @@ MODELS = {
 RECIPES = {
     "nano": TrainConfig(),
     "mini": TrainConfig(
-        epochs=300,
-        batch_size=512,
-        learning_rate=1.5e-3,
-        warmup_epochs=10,
-        mixup_prob=0.3,
-        cutmix_prob=0.5,
-        ema_decay=0.999,
-    ),  # fmt: skip
-}
-
+        epochs=300, batch_size=512, learning_rate=1.5e-3, warmup_epochs=10,
+        mixup_prob=0.3, cutmix_prob=0.5, ema_decay=0.999,
+    ),
+}  # fmt: skip
 
 OLD_NAMES = {"base": "mini"}  # "base" is the paper's name for a model thirteen times as large
 
@@ -137,7 +129,7 @@ def model_config(name: str, **overrides: Any) -> SwinConfig:
 
     Raises ValueError for a name or field that does not exist, suggesting the nearest.
     """
-    return _preset(MODELS, preset_name(name), overrides)
+    return _override(MODELS[preset_name(name)], overrides)
 
 
 def train_config(name: str, **overrides: Any) -> TrainConfig:
@@ -145,8 +137,7 @@ def train_config(name: str, **overrides: Any) -> TrainConfig:
 
     Raises ValueError as `model_config` does.
     """
-    name = preset_name(name)
-    return _preset({name: RECIPES.get(name, RECIPES["mini"])}, name, overrides)
+    return _override(RECIPES.get(preset_name(name), RECIPES["mini"]), overrides)
 
 
 def preset_name(name: str) -> str:
@@ -154,8 +145,7 @@ def preset_name(name: str) -> str:
 
     Raises ValueError for a name that does not exist, suggesting the nearest.
     """
-    if name in OLD_NAMES:
-        now = OLD_NAMES[name]
+    if now := OLD_NAMES.get(name):
         warnings.warn(f"the preset {name!r} is called {now!r} now", FutureWarning, stacklevel=3)
         return now
     if name not in MODELS:
@@ -163,12 +153,12 @@ def preset_name(name: str) -> str:
     return name
 
 
-def _preset(presets, name, overrides):
-    known = [field.name for field in fields(presets[name])]
+def _override(config, overrides):
+    known = [field.name for field in fields(config)]
     for key in overrides:
         if key not in known:
             raise ValueError(f"unknown setting {key!r}{_nearest(key, known)}; there are: {', '.join(known)}")
-    return replace(presets[name], **overrides)
+    return replace(config, **overrides)
 
 
 def _nearest(name, known):

@@ -1,11 +1,11 @@
 """Data sets as uint8 tensors, and batched augmentation."""
 
-import errno
 import os
 import socket
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from errno import EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS
 from http.client import HTTPException
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def load_data(
 
 # --- CIFAR-10 (torchvision is slow to import, so not before CIFAR-10 is asked for) ------
 
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR}
+_OF_THE_DISK = {EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS}
 _SILENCE_SECONDS = 30  # a download that says nothing for so long is given up
 
 
@@ -92,17 +92,15 @@ def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[Imag
     from torchvision.datasets import CIFAR10
 
     root = Path(root)
-    if not _all_present(root):
+    if _missing(root):
         if not download:
-            raise Unavailable(
-                f"no CIFAR-10 in {root}: allow the download, or put {CIFAR10.base_folder} there"
-            )
+            raise Unavailable(f"no CIFAR-10 in {root}: put {CIFAR10.base_folder} there or allow the download")
         try:
             _download(root)
         except OSError as error:
-            kind = DataError if error.errno in _OF_THE_DISK else Unavailable
-            raise kind(f"CIFAR-10 is not in {root} and could not be downloaded: {error}") from error
-        _all_present(root)
+            if error.errno in _OF_THE_DISK:
+                raise DataError(f"cannot write to the data folder {root}: {error}") from error
+            raise Unavailable(f"CIFAR-10 is not in {root} and could not be downloaded: {error}") from error
     raw = [CIFAR10(root, train=train, download=False) for train in (True, False)]
     images = [torch.from_numpy(r.data).permute(0, 3, 1, 2).contiguous() for r in raw]
     mean, std = channel_statistics(images[0])
@@ -112,28 +110,23 @@ def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[Imag
     )
 
 
-def _files():
-    """-> (name below the root, MD5) of every file."""
+def _missing(root):
+    """-> the files that are not there, as paths below `root`. Raises DataError for a damaged one."""
     from torchvision.datasets import CIFAR10
-
-    meta = CIFAR10.meta["filename"], CIFAR10.meta["md5"]
-    files = [*CIFAR10.train_list, *CIFAR10.test_list, meta]
-    return [(Path(CIFAR10.base_folder, name), md5) for name, md5 in files]
-
-
-def _all_present(root):
-    """Whether every file is there. Raises DataError for one that is there and damaged."""
     from torchvision.datasets.utils import check_integrity
 
-    paths = [(root / name, md5) for name, md5 in _files()]
-    present = [(path, md5) for path, md5 in paths if path.exists()]
-    for path, md5 in present:
-        if not check_integrity(path, md5):
+    meta = CIFAR10.meta["filename"], CIFAR10.meta["md5"]
+    missing = []
+    for name, md5 in (*CIFAR10.train_list, *CIFAR10.test_list, meta):
+        path = root / CIFAR10.base_folder / name
+        if not path.exists():
+            missing.append(path.relative_to(root))
+        elif not check_integrity(path, md5):
             raise DataError(
                 f"{path} is damaged: its MD5 is not the published one. "
                 "Delete that file and run again to download it afresh"
             )
-    return len(present) == len(paths)
+    return missing
 
 
 def _download(root):
@@ -144,34 +137,22 @@ def _download(root):
     archive = root / CIFAR10.filename
     if archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5):
         raise DataError(f"{archive} is damaged or incomplete: delete that file and run again")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        partial = tempfile.TemporaryDirectory(dir=root, prefix=".partial-")
-    except OSError as error:
-        raise DataError(f"cannot write to the data folder {root}: {error}") from error
+    root.mkdir(parents=True, exist_ok=True)
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE_SECONDS)
     try:
-        with partial as folder:
+        with tempfile.TemporaryDirectory(dir=root, prefix=".partial-") as folder:
             if archive.exists():
-                extract_archive(str(archive), folder)
+                extract_archive(archive, folder)
             else:
-                _fetch(folder)
+                CIFAR10(folder, download=True)
             (root / CIFAR10.base_folder).mkdir(exist_ok=True)
-            for name, _ in _files():
-                if not (root / name).exists():
-                    os.replace(Path(folder) / name, root / name)
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-def _fetch(folder):
-    from torchvision.datasets import CIFAR10
-
-    try:
-        CIFAR10(folder, download=True)
+            for path in _missing(root):
+                os.replace(folder / path, root / path)
     except (RuntimeError, HTTPException) as error:  # a wrong MD5, no web server: a log-in page, say
         raise Unavailable(f"what was downloaded is not CIFAR-10: {error}") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 def channel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -182,9 +163,6 @@ def channel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[f
     mean = share @ values
     std = (share @ values**2 - mean**2).sqrt()
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
-
-
-# --- the built-in pictures --------------------------------------------------------------
 
 
 def load_shapes10(train_size: int = 50_000, test_size: int = 10_000) -> tuple[ImageSet, ImageSet]:

@@ -74,8 +74,6 @@ def all_gather(value: T) -> list[T]:
 
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process: they must agree where to stop."""
-    if not dist.is_initialized():
-        return flag
     return all_reduce_sum(torch.tensor(float(flag), device=device)).item() > 0
 
 

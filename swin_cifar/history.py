@@ -21,6 +21,9 @@ class Metrics:
     loss: float  # mean cross-entropy, in nats
     accuracy: float  # share of pictures named correctly
 
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.accuracy:.2%} of {self.count:,} pictures, loss {self.loss:.4f}"
+
     @classmethod
     def of(cls, data: ImageSet, logits: torch.Tensor) -> "Metrics":
         """From the (n, classes) logits of all pictures, summed before dividing."""
@@ -52,10 +55,8 @@ class Epoch:
         text += f"  train {self.train_accuracy:.1%}"
         if self.validation_accuracy is not None:
             text += f"  validation {self.validation_accuracy:.1%}"
-        return (
-            f"{text}  rate {self.learning_rate:.1e}  {self.images_per_second:,.0f} images/s"
-            f"  {self.seconds:.1f} s"
-        )
+        text += f"  rate {self.learning_rate:.1e}  {self.images_per_second:,.0f} images/s"
+        return f"{text}  {self.seconds:.1f} s"
 
 
 @dataclass
@@ -99,9 +100,7 @@ class History:
 
     def to_dict(self) -> dict:
         """-> plain values alone, as JSON takes them; what was not measured is left out."""
-        content = asdict(self)
-        content["epochs"] = [_measured(epoch) for epoch in content["epochs"]]
-        content["results"] = _measured(content["results"])
+        content = asdict(self, dict_factory=_measured)
         return json.loads(json.dumps(content))  # tuples become lists, as they come back from a file
 
     @classmethod
@@ -132,5 +131,5 @@ class History:
             raise ValueError(f"{path} holds no history of a training run: {error!r}") from error
 
 
-def _measured(values):
-    return {name: value for name, value in values.items() if value is not None}
+def _measured(items):
+    return {name: value for name, value in items if value is not None}

@@ -17,11 +17,8 @@ def attention_maps(model: SwinTransformer, images: Tensor) -> list[Tensor]:
     1 and is zero outside the window of that token. Shift and padding are undone, so that both
     positions are those of the token map. Memory grows with (H·W)²: meant for small pictures.
     """
-    maps = []
     with evaluating(model), torch.no_grad():
-        for block, x, _ in walk(model, images):
-            maps.append(block_attention(block, x))
-    return maps
+        return [block_attention(block, x) for block, x, _ in walk(model, images)]
 
 
 def block_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_cifar.windows import relative_position_index
+from swin_cifar.windows import check_map, relative_position_index
 
 
 class PatchEmbed(nn.Module):
@@ -170,6 +170,8 @@ class DropPath(nn.Module):
 
 # --- nothing but speed: the same mathematics as PyTorch's layers of these names -----------
 
+_HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+
 
 class FastLinear(nn.Linear):
     """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, through oneDNN on x86 CPUs.
@@ -185,9 +187,6 @@ class FastLinear(nn.Linear):
         return x.permute(0, 2, 3, 1)
 
 
-_HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-
-
 class FastLayerNorm(nn.LayerNorm):
     """(..., C) -> (..., C): `nn.LayerNorm` that answers in the dtype of its input.
 
@@ -201,9 +200,3 @@ class FastLayerNorm(nn.LayerNorm):
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         with torch.autocast(x.device.type, enabled=False):
             return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
-
-
-def check_map(x: Tensor, dim: int) -> None:
-    """Raise ValueError unless `x` is a token map (B, H, W, dim)."""
-    if x.ndim != 4 or x.shape[3] != dim:
-        raise ValueError(f"expected a token map (B, H, W, {dim}), got shape {tuple(x.shape)}")

@@ -8,16 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swin_cifar.config import SwinConfig, model_config
-from swin_cifar.layers import (
-    MLP,
-    DropPath,
-    FastLayerNorm,
-    PatchEmbed,
-    PatchMerging,
-    WindowAttention,
-    check_map,
-)
+from swin_cifar.layers import MLP, DropPath, FastLayerNorm, PatchEmbed, PatchMerging, WindowAttention
 from swin_cifar.windows import (
+    check_map,
     check_shift,
     padded_size,
     shift_per_axis,
@@ -128,11 +121,10 @@ class SwinStage(nn.Module):
         if len(drop_path) != depth:
             raise ValueError(f"expected {depth} drop_path rates, one per block, got {len(drop_path)}")
         self.downsample = PatchMerging(dim // 2) if downsample else nn.Identity()
+        shifts = [(i % 2) * (window_size // 2) for i in range(depth)]
         self.blocks = nn.ModuleList(
-            SwinTransformerBlock(
-                dim, num_heads, window_size, (i % 2) * (window_size // 2), mlp_ratio, drop_path[i]
-            )
-            for i in range(depth)
+            SwinTransformerBlock(dim, num_heads, window_size, shift, mlp_ratio, rate)
+            for shift, rate in zip(shifts, drop_path)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,17 +149,10 @@ class SwinTransformer(nn.Module):
         # Stochastic depth grows linearly from 0 at the first block.
         rates = torch.linspace(0, config.drop_path_rate, sum(config.depths), device="cpu")
         rates = [r.tolist() for r in rates.split(config.depths)]
+        sizes = zip(config.dims, config.depths, config.num_heads, rates)
         self.stages = nn.ModuleList(
-            SwinStage(
-                config.dims[i],
-                config.depths[i],
-                config.num_heads[i],
-                config.window_size,
-                config.mlp_ratio,
-                rates[i],
-                downsample=i > 0,
-            )
-            for i in range(len(config.depths))
+            SwinStage(dim, depth, heads, config.window_size, config.mlp_ratio, drop_path, downsample=i > 0)
+            for i, (dim, depth, heads, drop_path) in enumerate(sizes)
         )
         self.norm = FastLayerNorm(config.dims[-1])
         self.head = nn.Linear(config.dims[-1], config.num_classes)

@@ -97,17 +97,20 @@ def load_picture(source: str | Path) -> Image.Image:
     Grey, palette, CMYK, 16-bit and turned (EXIF) pictures are converted; transparency is laid
     on white. Raises PictureError for anything that is not a picture of at most MAX_PIXELS.
     """
-    file = io.BytesIO(_download(source)) if "://" in str(source) else _existing(source)
+    if "://" in str(source):
+        file = io.BytesIO(_download(source))
+    elif os.path.isfile(source):
+        file = source
+    else:
+        raise PictureError(f"there is no file {source}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below is stricter
             picture = Image.open(file, formats=FORMATS)
         with picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(
-                    f"{source} has {picture.width} x {picture.height} pixels; more than "
-                    f"{MAX_PIXELS:,} are refused: make it smaller first"
-                )
+                size = f"{picture.width} x {picture.height} pixels"
+                raise PictureError(f"{source} has {size}; more than {MAX_PIXELS:,} are refused")
             picture.load()
             return _to_rgb(ImageOps.exif_transpose(picture))
     except PictureError:
@@ -115,9 +118,7 @@ def load_picture(source: str | Path) -> Image.Image:
     except Image.DecompressionBombError:
         raise PictureError(f"{source} unpacks to more than {MAX_PIXELS:,} pixels: refused") from None
     except UnidentifiedImageError:
-        raise PictureError(
-            f"{source} is not a picture that can be read: none of {', '.join(FORMATS)}"
-        ) from None
+        raise PictureError(f"{source} is not a picture that can be read ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise many kinds
         raise PictureError(f"{source} is not a picture that can be read: {error}") from error
 
@@ -137,16 +138,9 @@ def _to_rgb(picture):
             values = values / 257  # 65535 -> 255
         picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return picture.convert("RGB")
-
-
-def _existing(source):
-    if not os.path.isfile(source):
-        raise PictureError(f"there is no file {source}")
-    return source
 
 
 def _download(url):

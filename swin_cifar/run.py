@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from swin_cifar.system import device_name, first_line, versions
 
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
 READ_EVERY = {"cuda": 20}  # steps, by kind of device, else 1: reading a result makes a GPU wait
+NO_SUMS = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # over the steps of an epoch
 
 
 class TrainingDiverged(RuntimeError):
@@ -65,8 +66,9 @@ class Run:
         self.progress = self.progress and self.rank == 0
         self.ema_model = copy.deepcopy(self.model) if self.recipe.ema_decay else self.model
         self.history = self._new_history()
-        self.step, self.unread = 0, []
-        self._new_sums()
+        self.step, self.unread, self.sums = 0, [], NO_SUMS.copy()
+        self.generator, self.order = torch.Generator(self.device), (None, None)
+        self.interrupted = False
 
     def __enter__(self) -> "Run":
         if self.resume:
@@ -80,13 +82,14 @@ class Run:
             check_can_save(self.checkpoint_path, self.model)
         self.model.train()
         self._forward = self._prepare_forward()
-        self.generator, self.order = torch.Generator(self.device), (None, None)
         self.last_save = self.clock = time.monotonic()
         bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
         self.bar = self._stack.enter_context(tqdm(**bar, leave=False, disable=not self.progress))
         gpus = [self.device] if self.device.type == "cuda" else []
         self._stack.enter_context(torch.random.fork_rng(gpus))  # the caller's stays as it was
-        self.interrupted = self._stack.enter_context(_interrupt_between_steps())
+        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+            previous = signal.signal(signal.SIGINT, self._interrupt)
+            self._stack.callback(signal.signal, signal.SIGINT, previous)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -122,19 +125,29 @@ class Run:
         self.unread.append(result)
         self.step += 1
         epoch_ended = self.step % self.steps_per_epoch == 0
-        stop = bool(self.interrupted) and self.processes == 1  # several processes must agree first
+        ended = self.step == self.total_steps
+        stop = self.interrupted and self.processes == 1  # several processes must agree first
         if epoch_ended or stop or len(self.unread) >= READ_EVERY.get(self.device.type, 1):
             stop = self._read(lr)
         if epoch_ended:
-            stop = self._end_epoch(lr)
-        elif stop and self.checkpoint_path:
-            self._save()
-        if stop and self.step < self.total_steps:
+            self._end_epoch(lr)
+        save_is_due = epoch_ended and time.monotonic() - self.last_save > SAVE_SECONDS
+        if self.checkpoint_path and (stop or ended or save_is_due):
+            self._save(must=stop or ended)
+        if epoch_ended:
+            self.clock = time.monotonic()  # validating and saving are not training
+        if stop and not ended:
             raise KeyboardInterrupt
+
+    def _interrupt(self, *_):
+        """What a first Ctrl-C does, so that no step is cut in half; a second one stops at once."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
 
     def _read(self, lr):
         """Add the results of the last steps to the epoch's; -> whether to stop."""
-        stop = distributed.any_rank(bool(self.interrupted), self.device)
+        stop = distributed.any_rank(self.interrupted, self.device)
         losses, correct = distributed.all_reduce_sum(torch.stack(self.unread)).T.tolist()
         losses = [loss / self.processes for loss in losses]
         self._check_finite(losses, lr)
@@ -142,7 +155,7 @@ class Run:
         for name, value in zip(self.sums, (sum(losses), sum(correct), now - self.clock)):
             self.sums[name] += value
         self.unread, self.clock = [], now
-        epoch = self._epoch(lr, steps=(self.step - 1) % self.steps_per_epoch + 1)
+        epoch = self._epoch(lr)
         self.bar.set_postfix_str(
             f"loss {epoch.train_loss:.3f}, accuracy {epoch.train_accuracy:.1%}, "
             f"{epoch.images_per_second:,.0f} images/s, rate {lr:.1e}",
@@ -152,55 +165,43 @@ class Run:
         return stop
 
     def _end_epoch(self, lr):
-        """Validate, record, save where it is time; -> whether to stop."""
-        epoch = self._epoch(lr, self.steps_per_epoch)
+        """Validate and record; after the last epoch the model takes over the averaged weights."""
+        epoch = self._epoch(lr)
         if self.validation:
             logits = predict_logits(self.ema_model, self.validation, amp=self.amp)
             metrics = Metrics.of(self.validation, logits)
             epoch.validation_loss, epoch.validation_accuracy = metrics.loss, metrics.accuracy
         self.history.epochs.append(epoch)
         self.history.results.seconds = sum(e.seconds for e in self.history.epochs)
-        self._new_sums()
+        self.sums = NO_SUMS.copy()
         if self.progress:
             self.bar.write(epoch.line(self.recipe.epochs), file=sys.stdout)
-        stop = distributed.any_rank(bool(self.interrupted), self.device)
-        ended = self.step == self.total_steps
-        if ended:
+        if self.step == self.total_steps:
             self.model.load_state_dict(self.ema_model.state_dict())
-        if self.checkpoint_path and (stop or ended or time.monotonic() - self.last_save > SAVE_SECONDS):
-            self._save_or_go_on(must=stop or ended)
-        self.clock = time.monotonic()
-        return stop
 
-    def _epoch(self, lr, steps):
-        """-> the `Epoch` that goes on, or ends, after so many steps."""
-        seen = steps * self.recipe.batch_size
+    def _epoch(self, lr):
+        """-> the `Epoch` that goes on, or has just ended."""
+        epoch, place = divmod(self.step - 1, self.steps_per_epoch)  # of the last step, from 0
+        seen = (place + 1) * self.recipe.batch_size
         return Epoch(
-            epoch=(self.step - 1) // self.steps_per_epoch + 1,
-            train_loss=self.sums["loss"] / steps,
+            epoch=epoch + 1,
+            train_loss=self.sums["loss"] / (place + 1),
             train_accuracy=self.sums["correct"] / seen,
             learning_rate=lr,
             seconds=self.sums["seconds"],
             images_per_second=seen / self.sums["seconds"],
         )
 
-    def _new_sums(self):
-        self.sums = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # over the steps of an epoch
-
-    # --- saving and going on ---
-
-    def _save(self):
+    def _save(self, must):
+        """Save, or go on without where the disk does not take it and this one is not a `must`."""
         if not all(p.isfinite().all() for p in self.model.parameters()):
             raise TrainingDiverged(f"weights are no longer finite after step {self.step}; {self._advice()}")
         state = None
         if self.step < self.total_steps:
             state = {"weights": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             state |= {"step": self.step, "sums": self.sums}
-        save_checkpoint(self.checkpoint_path, self.ema_model, self.train, self.history, state)
-
-    def _save_or_go_on(self, must):
         try:
-            self._save()
+            save_checkpoint(self.checkpoint_path, self.ema_model, self.train, self.history, state)
             self.last_save = time.monotonic()
         except CheckpointError as error:
             if must:
@@ -234,8 +235,6 @@ class Run:
             versions=versions(),
         )
 
-    # --- checks ---
-
     def _check(self):
         """Raise ValueError for what cannot be trained, before anything is done."""
         batch = self.recipe.batch_size
@@ -248,20 +247,17 @@ class Run:
 
     def _check_finite(self, losses, lr):
         """Raise TrainingDiverged if one of the last losses is not finite."""
-        for i, loss in enumerate(losses):
+        for step, loss in enumerate(losses, self.step - len(losses)):  # counted from 0
             if not math.isfinite(loss):
-                bad = self.step - len(losses) + i  # counted from 0
                 raise TrainingDiverged(
-                    f"the loss became {loss} in step {bad + 1} (epoch {bad // self.steps_per_epoch + 1}) at "
-                    f"learning rate {lr:.2e}; {self._advice()}"
+                    f"the loss became {loss} in step {step + 1} (epoch {step // self.steps_per_epoch + 1}) "
+                    f"at learning rate {lr:.2e}; {self._advice()}"
                 )
 
     def _advice(self):
         saved = self.checkpoint_path is not None and Path(self.checkpoint_path).exists()
         good = f"the last good checkpoint is {self.checkpoint_path}" if saved else "nothing was saved yet"
         return f"{good}. Try a lower learning rate or a longer warm-up"
-
-    # --- the forward pass ---
 
     def _prepare_forward(self):
         forward = self.model
@@ -305,10 +301,10 @@ def _check_continues(new, saved, path):
     new, saved = new.to_dict(), saved.to_dict()
     for name in ("model", "recipe", "dataset", "train_size", "validation_size"):
         ours, theirs = new[name], saved[name]
+        if isinstance(ours, dict):
+            keys = [key for key in ours if ours[key] != theirs[key]]
+            ours, theirs = ({key: part[key] for key in keys} for part in (ours, theirs))
         if ours != theirs:
-            if isinstance(ours, dict):
-                keys = [k for k in ours if ours[k] != theirs.get(k)]
-                ours, theirs = ({k: d.get(k) for k in keys} for d in (ours, theirs))
             raise CheckpointError(f"{path} is of another run: {name} there {theirs}, here {ours}")
 
 
@@ -320,23 +316,3 @@ def _continued(saved, new):
 
     found = {name: then(saved.versions.get(name, now), now) for name, now in new.versions.items()}
     return replace(saved, device=then(saved.device, new.device), versions=found)
-
-
-@contextmanager
-def _interrupt_between_steps():
-    """Yields a list that a first Ctrl-C makes non-empty, so that no step is cut in half."""
-    presses = []
-
-    def press(signal_number, frame):
-        if presses:
-            raise KeyboardInterrupt
-        presses.append(signal_number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield presses  # only the main thread may handle signals
-        return
-    previous = signal.signal(signal.SIGINT, press)
-    try:
-        yield presses
-    finally:
-        signal.signal(signal.SIGINT, previous)

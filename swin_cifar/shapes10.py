@@ -18,10 +18,6 @@ def _square(x, y):
     return _bar(x, y, 0.65, 0.65)
 
 
-def _star(x, y):
-    return torch.hypot(x, y) - 0.55 - 0.27 * torch.cos(5 * torch.atan2(y, x))
-
-
 # Each function is negative inside the shape, in coordinates where the shape's radius is about 1.
 SHAPES = {
     "disc": _disc,
@@ -29,7 +25,7 @@ SHAPES = {
     "square": _square,
     "frame": lambda x, y: _square(x, y).abs() - 0.15,
     "triangle": lambda x, y: torch.maximum(-y - 0.45, 0.866 * x.abs() + 0.5 * y - 0.45),
-    "star": _star,
+    "star": lambda x, y: torch.hypot(x, y) - 0.55 - 0.27 * torch.cos(5 * torch.atan2(y, x)),
     "cross": lambda x, y: torch.minimum(_bar(x, y), _bar(y, x)),
     "bar": _bar,
     "crescent": lambda x, y: torch.maximum(_disc(x, y), -_disc(x - 0.4, y, 0.6)),
@@ -43,11 +39,12 @@ def draw_shapes(n: int, seed: int, side: int = 32, chunk: int = 1000) -> tuple[t
     grid = torch.arange(side) + 0.5
     images = torch.empty(n, 3, side, side, dtype=torch.uint8)
     labels = torch.arange(n) % len(SHAPES)
-    for start in range(0, n, chunk):
-        # A whole chunk is drawn even for its first pictures alone, so that sizes are prefixes.
-        def uniform(low, high, *shape):
-            return torch.rand(chunk, *shape, generator=generator) * (high - low) + low
 
+    # A whole chunk is drawn even for its first pictures alone, so that sizes are prefixes.
+    def uniform(low, high, *shape):
+        return torch.rand(chunk, *shape, generator=generator) * (high - low) + low
+
+    for start in range(0, n, chunk):
         radius, angle = uniform(6, 13, 1, 1), uniform(0, 2 * math.pi, 1, 1)
         dx, dy = grid - uniform(11, 21, 1, 1), grid[:, None] - uniform(11, 21, 1, 1)
         x = (dx * angle.cos() + dy * angle.sin()) / radius  # (chunk, side, side)

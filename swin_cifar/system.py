@@ -4,6 +4,7 @@ import itertools
 import os
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -41,9 +42,6 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-# --- files ------------------------------------------------------------------------------
-
-
 def write_atomically(path: str | Path, content: bytes | dict) -> None:
     """Write bytes, or a dict for torch.save, into a new file that then takes the old one's name.
 
@@ -77,7 +75,10 @@ def claim_path(path: str | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         numbered = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2))
         for candidate in itertools.chain([path], numbered):
-            if not candidate.exists() and _create(_partial(candidate)):
+            if candidate.exists():
+                continue
+            with suppress(FileExistsError):  # of several processes at once, one alone makes the file
+                _partial(candidate).touch(exist_ok=False)
                 if not candidate.exists():
                     return candidate
                 release_path(candidate)  # the other run saved between the two looks
@@ -88,15 +89,6 @@ def claim_path(path: str | Path) -> Path:
 def release_path(path: str | Path) -> None:
     """Give back a name that `claim_path` took, if nothing was saved there."""
     _partial(path).unlink(missing_ok=True)
-
-
-def _create(path):
-    """Whether the file was made now: of several processes at once, one alone succeeds."""
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _partial(path):

@@ -19,8 +19,7 @@ def ablate(model: SwinTransformer, *ideas: str) -> SwinTransformer:
     position bias is zero and stays so in training. The model's config knows nothing of this, so a
     checkpoint of such a model loads as a whole one. Raises ValueError for another word.
     """
-    unknown = set(ideas) - set(IDEAS)
-    if unknown:
+    if unknown := set(ideas) - set(IDEAS):
         raise ValueError(f"unknown idea {unknown.pop()!r}; there are: {', '.join(IDEAS)}")
     for block in model.modules():
         if isinstance(block, SwinTransformerBlock):

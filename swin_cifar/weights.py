@@ -2,19 +2,18 @@
 
 import re
 
-import torch
 from torch import Tensor, nn
 
 from swin_cifar.config import SwinConfig
 
 # What each published layout calls our parameters: (pattern of our name, their name).
 _TORCHVISION = [
-    (r"^patch_embed\.proj\.", lambda m: "features.0.0."),
-    (r"^patch_embed\.norm\.", lambda m: "features.0.2."),
+    (r"^patch_embed\.proj\.", "features.0.0."),
+    (r"^patch_embed\.norm\.", "features.0.2."),
     (r"^stages\.(\d+)\.downsample\.", lambda m: f"features.{2 * int(m[1])}."),
     (r"^stages\.(\d+)\.blocks\.", lambda m: f"features.{2 * int(m[1]) + 1}."),
-    (r"\.mlp\.fc1\.", lambda m: ".mlp.0."),
-    (r"\.mlp\.fc2\.", lambda m: ".mlp.3."),
+    (r"\.mlp\.fc1\.", ".mlp.0."),
+    (r"\.mlp\.fc2\.", ".mlp.3."),
 ]
 _OFFICIAL = [
     # Microsoft counts a merging to the stage before it, the paper's figure 3 to the stage after.
@@ -36,8 +35,8 @@ def load_torchvision_weights(model: nn.Module, state_dict: dict[str, Tensor]) ->
 def load_official_weights(model: nn.Module, state_dict: dict) -> None:
     """Copy Microsoft's published weights, the content of a .pth with its `model` key or without.
 
-    The buffers `attn_mask` and `relative_position_index` are ignored. Raises ValueError, and
-    leaves `model` as it was, where names or shapes do not fit; the message lists them.
+    The buffers `attn_mask` and `relative_position_index` are ignored. Raises ValueError as
+    `load_torchvision_weights` does.
     """
     _load(model, state_dict.get("model", state_dict), _OFFICIAL)
 
@@ -102,6 +101,4 @@ def _load(model, theirs, rules):
     ]
     if problems:
         raise ValueError("these weights do not fit the model:\n  " + "\n  ".join(sorted(problems)))
-    with torch.no_grad():
-        for name, tensor in theirs.items():
-            ours[names[name]].copy_(tensor)
+    model.load_state_dict({names[name]: tensor for name, tensor in theirs.items()})

@@ -16,7 +16,7 @@ def window_partition(x: Tensor, window_size: int) -> Tensor:
     M = window_size
     _check_divides(H, W, M)
     x = x.view(B, H // M, M, W // M, M, C)
-    return x.transpose(2, 3).reshape(B, -1, M * M, C)  # (B, nW, N, C)
+    return x.transpose(2, 3).reshape(B, (H // M) * (W // M), M * M, C)  # (B, nW, N, C)
 
 
 def window_reverse(windows: Tensor, window_size: int, H: int, W: int) -> Tensor:
@@ -108,6 +108,12 @@ def check_shift(window_size: int, shift_size: int) -> None:
     _check_window(window_size)
     if not 0 <= shift_size < window_size:
         raise ValueError(f"shift_size must lie in [0, {window_size}), got {shift_size}")
+
+
+def check_map(x: Tensor, dim: int) -> None:
+    """Raise ValueError unless `x` is a token map (B, H, W, dim)."""
+    if x.ndim != 4 or x.shape[3] != dim:
+        raise ValueError(f"expected a token map (B, H, W, {dim}), got shape {tuple(x.shape)}")
 
 
 def _check_window(window_size):

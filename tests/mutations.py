@@ -93,8 +93,8 @@ MUTATIONS = {
     ),
     "partition without the transpose": (
         "swin_cifar/windows.py",
-        "return x.transpose(2, 3).reshape(B, -1, M * M, C)",
-        "return x.reshape(B, -1, M * M, C)",
+        "return x.transpose(2, 3).reshape(B, (H // M) * (W // M), M * M, C)",
+        "return x.reshape(B, (H // M) * (W // M), M * M, C)",
     ),
     "attention maps at shifted places": (
         "swin_cifar/inspection.py",
