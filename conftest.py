@@ -2,7 +2,9 @@
 
 import os
 
-# Kernels inherit the environment of pytest.
+# Kernels inherit the environment of pytest. Beside another busy process, threads that wait by
+# spinning (the default) make everything several times slower; read before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("SWIN_CIFAR_RUN", "smoke")  # long cells run their short version
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same device everywhere
 

@@ -4,6 +4,7 @@ import hypothesis
 import pytest
 import torch
 
+torch.set_num_threads(1)  # most tensors here are too small for two
 hypothesis.settings.register_profile("suite", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
 

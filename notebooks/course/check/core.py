@@ -350,7 +350,7 @@ def numbered(*shape):
 
 @cache
 def sample_images():
-    """(n, 3, 32, 32) float in [0, 1]: pictures that come with the package."""
+    """(n, 3, 32, 32) float in [0, 1]: pictures of shapes, drawn by the package."""
     return load_shapes10(8, 1)[0].images / 255
 
 

@@ -68,7 +68,7 @@ ungather = Exercise(
         "every second row and column.": _quadrants,
         "The shape is right, but no number has moved. Two tokens of one square are not "
         "neighbours in a row of the result.": _only_reshaped,
-        "The order of the four is turned round: the first of them is the top-left one.": (
+        "The order of the four is reversed: the first of them is the top-left one.": (
             partial(_ungather, places=PLACES[::-1])
         ),
     },

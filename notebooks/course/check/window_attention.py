@@ -169,7 +169,7 @@ one_head = Exercise(
             _one_head, dim=-2
         ),
         "The bias of the linear map is forgotten.": partial(_one_head, use_bias=False),
-        "Query and key have changed places: row i must belong to the token that looks.": partial(
+        "Query and key have changed places: row i must belong to query i.": partial(
             _one_head, order="k q v, heads"
         ),
         "You take the values for the keys. The order of the parts is q, k, v.": partial(

@@ -147,7 +147,7 @@ window_for_budget = Exercise(
     },
     mistakes={
         "You count attention between all pairs of tokens of the map. In windows a token "
-        "looks at M·M others.": (
+        "attends to M·M tokens.": (
             partial(_budget, cost=lambda side, C, M: 4 * side**2 * C**2 + 2 * side**4 * C)
         ),
         "You count M keys for each token. How many tokens has a window?": partial(
