@@ -9,7 +9,7 @@ import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -67,6 +67,7 @@ def flat_model(
     return model
 
 
+@cache  # models of the same sizes are asked for again and again
 def _size(config: SwinConfig) -> int:
     """Parameters of a model, without making it."""
     with torch.device("meta"):

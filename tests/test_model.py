@@ -170,6 +170,7 @@ def test_a_copy_gives_the_same_answer():
     assert torch.equal(copy.deepcopy(model)(images), model(images))
 
 
+@pytest.mark.slow
 def test_the_model_compiles_as_one_graph():
     model, images = enlarge_weights(create_model("nano")), torch.randn(2, 3, 24, 24)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

@@ -17,7 +17,7 @@ from swin_cifar.weights import torchvision_model, torchvision_name
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(params=["nano", "mini", "swin_t"])
+@pytest.fixture(params=["nano", "mini", pytest.param("swin_t", marks=pytest.mark.slow)])
 def pair(request):
     """Ours and torchvision's with the same large weights, and pictures."""
     ours = create_model(request.param).eval()
