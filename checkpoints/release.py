@@ -15,7 +15,7 @@ from pathlib import Path
 
 from study import REFERENCE, differences, load_study, mean_and_deviation
 from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
-from swin_cifar.checkpoint import SUMS, sha256
+from swin_cifar.checkpoint import SUMS, read_sums, sha256
 from swin_cifar.curves import plot_history
 from swin_cifar.history import History
 
@@ -35,10 +35,16 @@ def publish(run, data_root="data"):
     accuracy = evaluate(rounded, test).accuracy
     if abs(accuracy - history.accuracy("test")) > TOLERANCE:
         raise ValueError(f"in half precision {run} has {accuracy:.2%}, not {history.accuracy('test'):.2%}")
+    others = {name: digest for name, digest in read_sums(FOLDER / SUMS).items() if name != path.name}
+    _write_sums(others)  # a published file is written over only here
     save_checkpoint(path, half, checkpoint.dataset, history)
     plot_history(history).savefig(path.with_suffix(".png"), dpi=100)
-    shipped = sorted(FOLDER.glob("*.pt"))
-    (FOLDER / SUMS).write_text("".join(f"{sha256(p)}  {p.name}\n" for p in shipped), encoding="utf-8")
+    _write_sums({p.name: sha256(p) for p in sorted(FOLDER.glob("*.pt"))})
+
+
+def _write_sums(sums):
+    text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    (FOLDER / SUMS).write_text(text, encoding="utf-8")
 
 
 # --- tables -----------------------------------------------------------------------------

@@ -18,12 +18,14 @@ from swin_cifar.checkpoint import load_checkpoint
 from swin_cifar.config import MODELS, TrainConfig, preset_name, train_config
 from swin_cifar.curves import plot_history
 from swin_cifar.data import load_data
+from swin_cifar.history import History
 from swin_cifar.model import create_model
 from swin_cifar.predict import predict
 from swin_cifar.system import claim_path, device_name, first_line, release_path
 from swin_cifar.training import evaluate, train_and_test
 
 RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
+SHIPPED = Path(__file__).parents[1] / "checkpoints"  # beside the package, if it was not moved away
 VALIDATION_SIZE = 5000  # pictures held out of training, for every decision on the way
 RECIPE_FIELDS = [field.name for field in fields(TrainConfig)]
 
@@ -31,6 +33,9 @@ RECIPE_FIELDS = [field.name for field in fields(TrainConfig)]
 def main(argv: Sequence[str] | None = None) -> int:
     """-> exit code: 0 done, 1 it could not be done, 2 the command makes no sense."""
     args = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name in any script is printed, escaped where it must be
+            stream.reconfigure(errors="backslashreplace")
     try:
         # A print to None prints nothing: of several processes, number 0 alone speaks.
         with (
@@ -40,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             warnings.showwarning = lambda message, *_: print(f"swin_cifar: {message}", file=sys.stderr)
             return args.run(args) or 0
+    except NothingToDo as reason:
+        print(reason)
+        return 0
     except KeyboardInterrupt:
         return fail("interrupted")
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -47,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         # Throughout the package a ValueError says that what was asked for makes no sense.
         return fail(str(error).strip() or type(error).__name__, 2 if isinstance(error, ValueError) else 1)
+
+
+class NothingToDo(Exception):
+    """What was asked for is done already; the message says so."""
 
 
 def fail(message: str, code: int = 1) -> int:
@@ -94,7 +106,9 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
     """Measure a checkpoint on the test set of the data it was trained on."""
-    checkpoint = load_checkpoint(args.checkpoint or _newest(), args.device, dataset=args.data)
+    path = args.checkpoint or _newest()
+    checkpoint = load_checkpoint(path, args.device, dataset=args.data)
+    print(f"{path}, trained on {checkpoint.dataset['name']}")
     _, test = load_data(checkpoint.dataset["name"], args.data_root)
     print(f"test accuracy on {evaluate(checkpoint.model, test)}")
 
@@ -134,11 +148,6 @@ def _new_run(args):
     held_out = VALIDATION_SIZE if args.validation_size is None else args.validation_size
     pictures = _pictures(args.data or "auto", args.data_root, held_out)
     training = pictures[0]
-    if not args.data and training.name != "cifar10":
-        print(
-            f"!!! NOT CIFAR-10: it is not in {args.data_root} and cannot be downloaded. "
-            f"Training on {training.name}, the built-in drawn pictures."
-        )
     torch.manual_seed(recipe.seed)
     shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
     model = create_model(preset, **shape).to(args.device)
@@ -157,14 +166,21 @@ def _run_to_continue(args):
     saved = load_checkpoint(args.resume)
     if saved.history is None:
         raise ValueError(f"{args.resume} holds a model without its training: there is no run to continue")
+    if saved.resume_state is None and saved.history.results.test:
+        result = f"test accuracy on {saved.history.results.test}"
+        raise NothingToDo(f"{args.resume} has finished already, with {result}: nothing to do")
     pictures = _pictures(saved.dataset["name"], args.data_root, saved.history.validation_size)
     return saved.model.to(args.device), saved.history.recipe, pictures, args.resume
 
 
 def _pictures(name, root, held_out):
     """-> training, validation (None without `held_out`) and test pictures, the same in every process."""
+
+    def notice(why):
+        print(f"!!! NOT CIFAR-10: {why}. Training on shapes10, the built-in drawn pictures.")
+
     with distributed.rank_zero_first():
-        training, test = load_data(name, root)
+        training, test = load_data(name, root, notice=notice)
     found = sorted(set(distributed.all_gather(training.name)))
     if len(found) > 1:
         raise RuntimeError(f"the processes found different data, {' and '.join(found)}: choose with --data")
@@ -191,10 +207,18 @@ def _given(args, *names):
 
 
 def _newest():
-    found = [*RUNS.glob("*.pt"), *RUNS.parent.glob("*.pt")]
+    """-> the newest checkpoint, finished runs before others; the one that ships where there is none."""
+    found = [*RUNS.glob("*.pt"), *RUNS.parent.glob("*.pt")] or [*SHIPPED.glob("*.pt")]
     if not found:
         raise FileNotFoundError("there is no checkpoint yet: run `python -m swin_cifar train` first")
-    return max(found, key=os.path.getmtime)
+    return max(found, key=lambda path: (_finished(path), os.path.getmtime(path)))
+
+
+def _finished(path):
+    try:
+        return History.load(path.with_suffix(".json")).results.test is not None
+    except (OSError, ValueError):  # a model without its history
+        return False
 
 
 def _device(text):

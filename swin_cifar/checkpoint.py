@@ -2,12 +2,16 @@
 
 import hashlib
 import pickle
+import re
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from swin_cifar.config import SwinConfig
 from swin_cifar.data import ImageSet
@@ -45,15 +49,21 @@ def save_checkpoint(
     `data`: an `ImageSet` or the `dataset` of a `Checkpoint`. The file appears whole or not at
     all: an older one stays until the new one is on the disk. The history also goes beside it
     as JSON. Raises ValueError for a name that does not end in .pt, CheckpointError where the
-    disk does not take it.
+    disk does not take it, for a published file, and for a model that could not be loaded again.
     """
-    path = Path(path)
-    _check_name(path)
+    path, model = Path(path).expanduser(), _unwrapped(model)
     if not isinstance(data, dict):
         data = {"name": data.name, "classes": data.classes, "mean": data.mean, "std": data.std}
+    data = {
+        "name": str(data["name"]),
+        "classes": tuple(str(name) for name in data["classes"]),
+        "mean": tuple(float(value) for value in data["mean"]),
+        "std": tuple(float(value) for value in data["std"]),
+    }
+    config = _check(path, model, data["classes"])
     content = {
         "format": _FORMAT,
-        "config": asdict(model.config),
+        "config": asdict(config),
         "model": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
         "dataset": data,
         "history": history.to_dict() if history else None,
@@ -68,17 +78,10 @@ def save_checkpoint(
         raise CheckpointError(f"could not write {path}: {first_line(error)}{kept}") from error
 
 
-def check_can_save(path: str | Path, model: torch.nn.Module) -> None:
+def check_can_save(path: str | Path, model: nn.Module, classes: Sequence[str]) -> None:
     """Raise, before hours of training, what `save_checkpoint` or `load_checkpoint` would raise after them."""
-    path = Path(path)
-    _check_name(path)
-    with torch.device("meta"):
-        plain = SwinTransformer(model.config)
-    if model.state_dict().keys() != plain.state_dict().keys():
-        raise CheckpointError(
-            "a checkpoint holds a plain SwinTransformer, and this model has other weights: hand over the "
-            "model itself, not a compiled one, or train without `checkpoint_path`"
-        )
+    path = Path(path).expanduser()
+    _check(path, _unwrapped(model), classes)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
@@ -93,9 +96,10 @@ def load_checkpoint(
 
     A file that `SHA256SUMS` beside it lists must have that SHA-256. Raises FileNotFoundError,
     or CheckpointError for a file that is damaged, holds code, is none of ours, does not fit
-    its own architecture, or (with `dataset`) was trained on other data.
+    its own architecture, or (with `dataset`) was trained on other data, and for a device that
+    is not there.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     published = read_sums(path.with_name(SUMS)).get(path.name)
@@ -104,12 +108,31 @@ def load_checkpoint(
             f"{path} is not the file that was published: its SHA-256 is not the one in {SUMS}. "
             f"Get it again with `git checkout -- {path}`, or give a model of your own another name"
         )
+    checkpoint = _build(path, _read(path))
+    if dataset and checkpoint.dataset["name"] != dataset:
+        raise CheckpointError(f"{path} was trained on {checkpoint.dataset['name']}, not on {dataset}")
+    try:
+        checkpoint.model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"cannot move the model of {path} to {device}: {first_line(error)}") from None
+    return checkpoint
+
+
+def _read(path):
+    """-> the content of a file of ours."""
+    with open(path, "rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs"):
+            raise CheckpointError(f"{path} only points to the file that Git LFS keeps: run `git lfs pull`")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    raise CheckpointError(f"{path} is a TorchScript program, not a checkpoint: refused")
                 if bad := archive.testzip():
                     raise RuntimeError(f"the checksum of {bad} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path} is no checkpoint, or holds code: refused, nothing was run") from None
     except Exception as error:  # torch raises many kinds for damage
@@ -118,19 +141,21 @@ def load_checkpoint(
         raise CheckpointError(
             f"{path} is not a swin_cifar checkpoint: try load_torchvision_weights or load_official_weights"
         )
+    return content
+
+
+def _build(path, content):
+    """-> a `Checkpoint` on the CPU."""
     try:
-        trained_on = content["dataset"]["name"]
+        content["dataset"]["name"]  # noqa: B018
         model = SwinTransformer(SwinConfig(**content["config"]))
         model.load_state_dict({name: t.float() for name, t in content["model"].items()})
         history = History.from_dict(content["history"]) if content["history"] else None
-        checkpoint = Checkpoint(model.to(device).eval(), content["dataset"], history, content["training"])
+        return Checkpoint(model.eval(), content["dataset"], history, content["training"])
     except KeyError as error:
         raise CheckpointError(f"{path} is not whole: {error} is missing") from None
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the weights do not fit the architecture: {error}") from None
-    if dataset and trained_on != dataset:
-        raise CheckpointError(f"{path} was trained on {trained_on}, not on {dataset}")
-    return checkpoint
 
 
 def sha256(path: str | Path) -> str:
@@ -139,13 +164,48 @@ def sha256(path: str | Path) -> str:
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """{file name: SHA-256} from a file as `sha256sum` writes it; empty where there is none."""
-    if not path.exists():
-        return {}
-    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
-    return {name: digest for digest, name in lines}
+    """{file name: SHA-256} from a file as `sha256sum` writes it, in text or binary mode.
+
+    Empty where there is none. Raises CheckpointError for a line that is no sum, blank or a comment.
+    """
+    sums = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        if line.strip() and not line.startswith("#"):
+            found = re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line.rstrip())
+            if not found:
+                raise CheckpointError(f"{path} has a line that is not a SHA-256 and a name: {line!r}")
+            sums[found[2]] = found[1]
+    return sums
 
 
-def _check_name(path):
+def config_of(model: SwinTransformer) -> SwinConfig:
+    """The config that a model has now, perhaps with another head than it was made with."""
+    classes = getattr(model.head, "out_features", model.config.num_classes)
+    return replace(model.config, num_classes=classes)
+
+
+def _unwrapped(model):
+    """The model itself, of one that torch.compile or DistributedDataParallel wraps."""
+    while hasattr(model, "_orig_mod") or isinstance(model, DistributedDataParallel):
+        model = getattr(model, "_orig_mod", None) or model.module
+    return model
+
+
+def _check(path, model, classes):
+    """-> the config to save. Raises for what could not be saved, or not be loaded again."""
     if path.suffix != ".pt":  # or its history, in .json, could take the checkpoint's own name
         raise ValueError(f"the name of a checkpoint ends in .pt, got {path}")
+    if path.name in read_sums(path.with_name(SUMS)):
+        raise CheckpointError(f"{path} is a published file, and stays as it is: choose another name")
+    config = config_of(model)
+    if config.num_classes != len(classes):
+        raise CheckpointError(f"a model of {config.num_classes} classes has {len(classes)} class names")
+    with torch.device("meta"):
+        plain = SwinTransformer(config)
+    shapes = ({name: t.shape for name, t in m.state_dict().items()} for m in (model, plain))
+    if len({tuple(sorted(found.items())) for found in shapes}) > 1:
+        raise CheckpointError(
+            "a checkpoint holds a plain SwinTransformer, and this model has other weights: "
+            "train without `checkpoint_path` and save its state_dict yourself"
+        )
+    return config

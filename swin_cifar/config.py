@@ -1,8 +1,10 @@
 """What a model is (`SwinConfig`), how it is trained (`TrainConfig`), and presets of both by name."""
 
 import difflib
+import math
 import warnings
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -29,7 +31,9 @@ class SwinConfig:
     def __post_init__(self):
         # JSON and checkpoints hand back lists; a frozen config must stay hashable.
         for name in ("depths", "num_heads"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            numbers = (int(n) if isinstance(n, Integral) else n for n in getattr(self, name))
+            object.__setattr__(self, name, tuple(numbers))
+        _make_plain(self)
         depths, heads = self.depths, self.num_heads
         for name in ("image_size", "patch_size", "in_channels", "embed_dim", "window_size", "num_classes"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
@@ -73,11 +77,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        words = {int: "a whole number", float: "a number", bool: "true or false"}
-        for field in fields(self):
-            value, kind = getattr(self, field.name), field.type
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise ValueError(f"{field.name} must be {words[kind]}, got {value!r}")
+        _make_plain(self)
         not_negative = "warmup_epochs", "weight_decay", "max_grad_norm", "crop_padding", "mixup_prob"
         not_negative += "cutmix_prob", "min_learning_rate"
         _check_range(self, ("epochs", "batch_size"), "be at least 1", lambda value: value >= 1)
@@ -88,6 +88,24 @@ class TrainConfig:
             raise ValueError(f"learning_rate must be more than min_learning_rate, got {self.learning_rate}")
         if self.mixup_prob + self.cutmix_prob > 1:
             raise ValueError("mixup_prob and cutmix_prob must not add up to more than 1")
+
+
+def _make_plain(config):
+    """NumPy's and torch's numbers become Python's, as files hold them. Raises ValueError for others."""
+    kinds = {int: (Integral, "a whole number"), float: (Real, "a finite number")}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type is bool:
+            if type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
+                raise ValueError(f"{field.name} must be true or false, got {value!r}")
+            object.__setattr__(config, field.name, bool(value))
+        elif field.type in kinds:
+            kind, words = kinds[field.type]
+            is_bool = type(value).__name__ in ("bool", "bool_")
+            if is_bool or not isinstance(value, kind) or not math.isfinite(value):
+                raise ValueError(f"{field.name} must be {words}, got {value!r}")
+            plain = value if type(value) in (int, float) else field.type(value)
+            object.__setattr__(config, field.name, plain)
 
 
 def _check_range(config, names, what, holds):

@@ -1,9 +1,10 @@
 """Data sets as uint8 tensors, and batched augmentation."""
 
+import math
 import os
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from errno import EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS
 from http.client import HTTPException
@@ -22,14 +23,40 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled pictures of one data set, as tensors on one device."""
+    """Labelled pictures of one data set, as tensors on one device.
+
+    Raises TypeError or ValueError for tensors of another kind or shape, and for labels without a class.
+    """
 
     name: str  # of the data set: "cifar10" or "shapes10"
     classes: tuple[str, ...]
     mean: tuple[float, ...]  # per channel over the training split, pixels in [0, 1]
     std: tuple[float, ...]
-    images: torch.Tensor  # (n, 3, h, w) uint8
+    images: torch.Tensor  # (n, C, h, w) uint8
     labels: torch.Tensor  # (n,) int64, an index into `classes`
+
+    def __post_init__(self):
+        for name, kind in (("classes", str), ("mean", float), ("std", float)):  # NumPy's become plain
+            object.__setattr__(self, name, tuple(kind(value) for value in getattr(self, name)))
+        for name, dtype, axes in (("images", torch.uint8, "(n, C, h, w)"), ("labels", torch.int64, "(n,)")):
+            tensor = getattr(self, name)
+            if not isinstance(tensor, torch.Tensor) or tensor.dtype != dtype:
+                found = getattr(tensor, "dtype", type(tensor).__name__)
+                raise TypeError(f"{name} must be a {dtype} tensor {axes}, got {found}")
+        channels = len(self.mean)
+        if self.images.ndim != 4 or self.images.shape[1] != channels or len(self.std) != channels:
+            raise ValueError(
+                f"images must be (n, C, h, w) with a mean and std for each channel, got {channels} means, "
+                f"{len(self.std)} stds and images {tuple(self.images.shape)}"
+            )
+        if not all(math.isfinite(m) for m in self.mean) or not all(0 < s < math.inf for s in self.std):
+            raise ValueError(f"means must be finite and stds positive, got {self.mean} and {self.std}")
+        if self.labels.shape != self.images.shape[:1]:
+            raise ValueError(f"{len(self.images)} pictures have labels {tuple(self.labels.shape)}")
+        if self.labels.is_cpu and len(self.labels):
+            low, high = self.labels.min().item(), self.labels.max().item()
+            if low < 0 or high >= len(self.classes):
+                raise ValueError(f"labels {low} to {high} do not fit {len(self.classes)} classes, from 0")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,12 +79,15 @@ class ImageSet:
 
 
 def load_data(
-    name: str = "auto", root: str | Path = "data", download: bool = True
+    name: str = "auto",
+    root: str | Path = "data",
+    download: bool = True,
+    notice: Callable[[str], object] | None = None,
 ) -> tuple[ImageSet, ImageSet]:
     """-> (train, test): "cifar10", "shapes10", or "auto": CIFAR-10 where available, else shapes10.
 
-    "auto" still raises DataError for a CIFAR-10 that is there but damaged. Raises ValueError
-    for another name.
+    `notice` is told why it is not available. "auto" still raises DataError for a CIFAR-10 that
+    is there but damaged. Raises ValueError for another name.
     """
     if name == "shapes10":
         return load_shapes10()
@@ -65,9 +95,11 @@ def load_data(
         raise ValueError(f"unknown data set {name!r}; there are: auto, cifar10, shapes10")
     try:
         return load_cifar10(root, download)
-    except Unavailable:
+    except Unavailable as error:
         if name == "cifar10":
             raise
+        if notice:
+            notice(str(error))
         return load_shapes10()
 
 
@@ -91,7 +123,9 @@ def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[Imag
     """
     from torchvision.datasets import CIFAR10
 
-    root = Path(root)
+    root = Path(root).expanduser()
+    if (root / CIFAR10.meta["filename"]).exists():
+        raise DataError(f"{root} is the folder of CIFAR-10 itself: give the one above it, {root.parent}")
     if _missing(root):
         if not download:
             raise Unavailable(f"no CIFAR-10 in {root}: put {CIFAR10.base_folder} there or allow the download")

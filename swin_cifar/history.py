@@ -26,7 +26,9 @@ class Metrics:
 
     @classmethod
     def of(cls, data: ImageSet, logits: torch.Tensor) -> "Metrics":
-        """From the (n, classes) logits of all pictures, summed before dividing."""
+        """From the (n, classes) logits of all pictures, summed before dividing. Raises ValueError if none."""
+        if not len(data):
+            raise ValueError(f"there are no pictures of {data.name} to measure with")
         logits, labels = logits.cpu(), data.labels.cpu()
         return cls(
             dataset=data.name,

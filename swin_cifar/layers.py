@@ -79,9 +79,10 @@ class WindowAttention(nn.Module):
         self.proj = FastLinear(dim, dim)
         table = torch.empty((2 * window_size - 1) ** 2, num_heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
-        # Derived from window_size, so no checkpoint carries it.
+        # Derived from window_size, so no checkpoint carries it, and loading one makes it again.
         index = relative_position_index(window_size)
         self.register_buffer("relative_position_index", index, persistent=False)
+        self.register_load_state_dict_post_hook(_make_index_again)
 
     def relative_position_bias(self) -> Tensor:
         """-> (heads, N, N): the bias table read out for every query and key of a window."""
@@ -129,6 +130,12 @@ class WindowAttention(nn.Module):
 
     def _merge_heads(self, out):
         return self.proj(out.transpose(2, 3).flatten(3))  # (B, nW, heads, N, d) -> (B, nW, N, C)
+
+
+def _make_index_again(attention, _):
+    """After meta and `to_empty` it is memory without content."""
+    index = relative_position_index(attention.window_size)
+    attention.relative_position_index = index.to(attention.relative_position_bias_table.device)
 
 
 class MLP(nn.Module):

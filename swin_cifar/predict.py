@@ -2,6 +2,7 @@
 
 import io
 import os
+import string
 import threading
 import time
 import urllib.parse
@@ -13,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor, nn
 
 from swin_cifar.checkpoint import Checkpoint
 from swin_cifar.data import ImageSet, normalize
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that starts another program
-MAX_PIXELS = 50_000_000  # of a picture
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # none that starts another program
+MAX_PIXELS = 100_000_000  # of a picture in memory: 300 MB
 MAX_BYTES = 20_000_000  # of a download
+MAX_METADATA = 20_000_000  # bytes of a colour profile
 TIMEOUT_SECONDS = 10  # of silence
 DEADLINE_SECONDS = 30  # for a whole download
 
@@ -55,10 +57,16 @@ def apply_in_batches(
 
     Batches go to the model's device; with `amp` they are computed in bf16.
     """
-    device = next(model.parameters()).device
+    device, dtype = next(model.parameters()).device, dtype_of(model)
     with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=amp):
         batches = images.split(batch_size)
-        return torch.cat([function(normalize(batch.to(device), mean, std)).float() for batch in batches])
+        inputs = (normalize(batch.to(device), mean, std).to(dtype) for batch in batches)
+        return torch.cat([function(x).float() for x in inputs])
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The kind of floats that the model's first layer takes."""
+    return next(model.parameters()).dtype
 
 
 def predict_logits(model: nn.Module, data: ImageSet, batch_size: int = 500, amp: bool = False) -> Tensor:
@@ -95,8 +103,12 @@ def load_picture(source: str | Path) -> Image.Image:
     """A path or an http(s) URL -> an upright PIL picture in RGB.
 
     Grey, palette, CMYK, 16-bit and turned (EXIF) pictures are converted; transparency is laid
-    on white. Raises PictureError for anything that is not a picture of at most MAX_PIXELS.
+    on white. A JPEG of more than MAX_PIXELS is decoded at a part of its size. Metadata that
+    cannot be read are left out. Raises PictureError for anything that is not a picture.
     """
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]  # AVIF depends on Pillow's version
+    text_limit, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, MAX_METADATA
     if "://" in str(source):
         file = io.BytesIO(_download(source))
     elif os.path.isfile(source):
@@ -106,27 +118,49 @@ def load_picture(source: str | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below is stricter
-            picture = Image.open(file, formats=FORMATS)
+            picture = Image.open(file, formats=formats)
         with picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                picture.draft(None, (2048, 2048))  # of a JPEG
             if picture.width * picture.height > MAX_PIXELS:
                 size = f"{picture.width} x {picture.height} pixels"
                 raise PictureError(f"{source} has {size}; more than {MAX_PIXELS:,} are refused")
             picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture))
+            return _to_rgb(_upright(picture))
     except PictureError:
         raise
     except Image.DecompressionBombError:
         raise PictureError(f"{source} unpacks to more than {MAX_PIXELS:,} pixels: refused") from None
     except UnidentifiedImageError:
-        raise PictureError(f"{source} is not a picture that can be read ({', '.join(FORMATS)})") from None
+        hint = "; HEIC must be saved as JPEG first" if _is_heic(file) else ""
+        kinds = ", ".join(formats)
+        raise PictureError(f"{source} is not a picture that can be read ({kinds}){hint}") from None
     except Exception as error:  # Pillow's decoders raise many kinds
         raise PictureError(f"{source} is not a picture that can be read: {error}") from error
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK = text_limit
 
 
 def to_tensor(picture: Image.Image, size: int) -> Tensor:
     """An RGB picture -> (3, size, size) uint8: its middle square, scaled."""
     picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def _upright(picture):
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged metadata: the pixels are whole
+        return picture
+
+
+def _is_heic(file):
+    if isinstance(file, io.BytesIO):
+        start = file.getvalue()[:12]
+    else:
+        with open(file, "rb") as opened:
+            start = opened.read(12)
+    return start[4:8] == b"ftyp" and start[8:11] in (b"hei", b"hev", b"mif", b"msf")
 
 
 def _to_rgb(picture):
@@ -157,6 +191,13 @@ def _download(url):
     return answer[0]
 
 
+def _ascii(url):
+    """An address in any script, as it is sent."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    return urllib.parse.quote(parts._replace(netloc=host).geturl(), safe=string.punctuation)
+
+
 def _fetch(url):
     """The bytes, or the PictureError to raise."""
     opener = urllib.request.OpenerDirector()  # knows no scheme but these, after a redirect either
@@ -169,7 +210,7 @@ def _fetch(url):
         scheme = urllib.parse.urlsplit(url).scheme.lower()
         if scheme not in ("http", "https"):
             return PictureError(f"{url}: only http:// and https:// addresses are opened, not {scheme}://")
-        request = urllib.request.Request(url, headers={"User-Agent": "swin_cifar"})
+        request = urllib.request.Request(_ascii(url), headers={"User-Agent": "swin_cifar"})
         with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
             while chunk := response.read1(65536):
                 content += chunk

@@ -18,13 +18,19 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from swin_cifar import distributed
-from swin_cifar.checkpoint import CheckpointError, check_can_save, load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import (
+    CheckpointError,
+    check_can_save,
+    config_of,
+    load_checkpoint,
+    save_checkpoint,
+)
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import ImageSet, normalize, training_batch
 from swin_cifar.history import Epoch, History, Metrics
 from swin_cifar.model import SwinTransformer
-from swin_cifar.predict import predict_logits
-from swin_cifar.system import device_name, first_line, versions
+from swin_cifar.predict import dtype_of, predict_logits
+from swin_cifar.system import device_name, first_line, shows_bars, versions
 
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
 READ_EVERY = {"cuda": 20}  # steps, by kind of device, else 1: reading a result makes a GPU wait
@@ -79,12 +85,13 @@ class Run:
         if self.rank > 0:  # process 0 alone evaluates and saves
             self.checkpoint_path = self.validation = None
         if self.checkpoint_path:
-            check_can_save(self.checkpoint_path, self.model)
+            check_can_save(self.checkpoint_path, self.model, self.train.classes)
         self.model.train()
         self._forward = self._prepare_forward()
         self.last_save = self.clock = time.monotonic()
         bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
-        self.bar = self._stack.enter_context(tqdm(**bar, leave=False, disable=not self.progress))
+        bar |= {"leave": False, "disable": not (self.progress and shows_bars())}
+        self.bar = self._stack.enter_context(tqdm(**bar))
         gpus = [self.device] if self.device.type == "cuda" else []
         self._stack.enter_context(torch.random.fork_rng(gpus))  # the caller's stays as it was
         if threading.current_thread() is threading.main_thread():  # no other may handle signals
@@ -110,7 +117,7 @@ class Run:
         self.generator.manual_seed(seed_for(self.recipe.seed, "augmentation", step))
         torch.manual_seed(seed_for(self.recipe.seed, "DropPath", step * self.processes + self.rank))
         images, targets = training_batch(self.train, indices, self.recipe, self.generator)
-        return distributed.shard(images), distributed.shard(targets)
+        return distributed.shard(images).to(dtype_of(self.model)), distributed.shard(targets)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, h, w) -> (B, classes): the model, compiled and in bf16 where the recipe and a GPU say so."""
@@ -226,7 +233,7 @@ class Run:
     def _new_history(self):
         device = device_name(self.device)
         return History(
-            model=self.model.config,
+            model=config_of(self.model),
             recipe=self.recipe,
             dataset=self.train.name,
             train_size=len(self.train),
@@ -242,6 +249,9 @@ class Run:
             raise ValueError("resume needs `checkpoint_path`, the run to continue")
         if len(self.train) < batch:
             raise ValueError(f"{len(self.train)} pictures do not fill one batch of {batch}")
+        classes = config_of(self.model).num_classes
+        if classes != len(self.train.classes):
+            raise ValueError(f"a model of {classes} classes cannot learn {len(self.train.classes)}")
         if batch % self.processes:
             raise ValueError(f"{self.processes} processes cannot share batches of {batch} equally")
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,11 @@ def count_flops(function: Callable[[], object]) -> int:
 def first_line(error: BaseException) -> str:
     """The first line of what an exception says; its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def shows_bars() -> bool:
+    """Whether what is printed can be written over: on a terminal and in a notebook, not in a file."""
+    return sys.stdout.isatty() or "ipykernel" in sys.modules
 
 
 def write_atomically(path: str | Path, content: bytes | dict) -> None:

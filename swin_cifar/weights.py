@@ -1,6 +1,7 @@
 """Weights from torchvision's and Microsoft's state dicts into this model, and back."""
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -27,7 +28,9 @@ def load_torchvision_weights(model: nn.Module, state_dict: dict[str, Tensor]) ->
     """Copy a state dict of torchvision's swin_t, swin_s, swin_b (or any other size of it) into `model`.
 
     Raises ValueError, and leaves `model` as it was, where names or shapes do not fit; the
-    message lists them.
+    message lists them; for a model on the device meta. Raises TypeError for what is no state
+    dict. Weights under `model`, `state_dict` or `model_ema`, and names after `module.` or
+    `_orig_mod.`, are found, and a line says so.
     """
     _load(model, state_dict, _TORCHVISION)
 
@@ -38,7 +41,7 @@ def load_official_weights(model: nn.Module, state_dict: dict) -> None:
     The buffers `attn_mask` and `relative_position_index` are ignored. Raises ValueError as
     `load_torchvision_weights` does.
     """
-    _load(model, state_dict.get("model", state_dict), _OFFICIAL)
+    _load(model, state_dict, _OFFICIAL)
 
 
 def torchvision_state_dict(model: nn.Module) -> dict[str, Tensor]:
@@ -88,8 +91,27 @@ def _rename(state_dict, rules):
     return {_their_name(name, rules): tensor.clone() for name, tensor in state_dict.items()}
 
 
+def _plain(state_dict):
+    """The weights alone: without what a training script or a wrapper puts around them, which is said."""
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"expected a state dict, got {type(state_dict).__name__}: read the file with torch.load first"
+        )
+    for key in ("model_ema", "model", "state_dict"):
+        if isinstance(state_dict.get(key), Mapping):
+            print(f"taking the weights under {key!r}")
+            return _plain(state_dict[key])
+    for prefix in ("module.", "_orig_mod."):
+        if state_dict and all(name.startswith(prefix) for name in state_dict):
+            print(f"taking {prefix!r} off the names")
+            return _plain({name.removeprefix(prefix): t for name, t in state_dict.items()})
+    return state_dict
+
+
 def _load(model, theirs, rules):
-    ours = model.state_dict()
+    theirs, ours = _plain(theirs), model.state_dict()
+    if any(t.is_meta for t in ours.values()):
+        raise ValueError("the model is on the device meta, without memory: call model.to_empty first")
     theirs = {name: t for name, t in theirs.items() if not name.endswith(_DERIVED)}
     names = {_their_name(name, rules): name for name in ours}
     problems = [f"missing: {name}" for name in names.keys() - theirs.keys()]

@@ -479,7 +479,7 @@ def dx_first(table):
     return best % side - side // 2, best // side - side // 2
 
 
-@planted("favourite_offset", "You search for the largest size")
+@planted("favourite_offset", "You search for the largest absolute value")
 def by_size(table):
     side = int(len(table) ** 0.5)
     best = int(table.abs().argmax())
@@ -524,7 +524,7 @@ def forgets_brackets(height, width):
     return dy * 2 * width - 1 + dx
 
 
-@planted("index_of_rectangle", "The offset is turned round")
+@planted("index_of_rectangle", "The offset is reversed")
 def the_wrong_way_round(height, width):
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     y, x = y.flatten(), x.flatten()
@@ -661,7 +661,7 @@ def rows_alone(H, W, M, shift):
     return (rows[:, :, None] - rows[:, None, :]).abs() < M
 
 
-@planted("mask_by_distance", "For you it is enough that one distance is small")
+@planted("mask_by_distance", "You allow a pair when one of its distances is small")
 def either_will_do(H, W, M, shift):
     near = [(t[:, :, None] - t[:, None, :]).abs() < M for t in rolled_places(H, W, M, shift)]
     return near[0] | near[1]
@@ -673,7 +673,7 @@ def rolls_down(H, W, M, shift):
     return near[0] & near[1]
 
 
-@planted("mask_by_distance", "Your windows are runs of the map's rows")
+@planted("mask_by_distance", "Your windows are consecutive tokens of the map's rows")
 def cuts_by_view(H, W, M, shift):
     rows, columns = torch.arange(H).roll(-shift), torch.arange(W).roll(-shift)
     places = torch.cartesian_prod(rows, columns).view(-1, M * M, 2)
@@ -814,7 +814,7 @@ def embedding_or_end(name):
     return name.replace("features.0.0", "patch_embed.proj").replace("features.0.2", "patch_embed.norm")
 
 
-@planted("our_name", "You take torchvision's number for the number of the stage")
+@planted("our_name", "You use torchvision's number as the number of the stage")
 def stage_is_place(name):
     if not name.startswith("features.") or name.startswith("features.0"):
         return embedding_or_end(name)

@@ -21,7 +21,9 @@ from swin_cifar.history import Epoch, History, Metrics, Results
 from swin_cifar.model import SwinTransformer
 from swin_cifar.system import claim_path, release_path
 
-CONFIG = SwinConfig(patch_size=4, embed_dim=12, depths=(1, 1), num_heads=(3, 3), drop_path_rate=0.1)
+CONFIG = SwinConfig(
+    patch_size=4, embed_dim=12, depths=(1, 1), num_heads=(3, 3), drop_path_rate=0.1, num_classes=2
+)
 DATASET = {"name": "animals", "classes": ("ant", "bee"), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
 HISTORY = History(
     model=CONFIG,
@@ -112,7 +114,7 @@ def test_a_loaded_model_is_in_eval_mode_whatever_it_was_saved_in(tmp_path):
 
 def test_an_image_set_is_saved_by_its_name_classes_and_statistics(tmp_path):
     data, _ = load_shapes10(10, 10)
-    save_checkpoint(tmp_path / "model.pt", model_of(0), data)
+    save_checkpoint(tmp_path / "model.pt", SwinTransformer(replace(CONFIG, num_classes=10)), data)
     checkpoint = load_checkpoint(tmp_path / "model.pt", dataset="shapes10")
     expected = {"name": "shapes10", "classes": data.classes, "mean": data.mean, "std": data.std}
     assert checkpoint.dataset == expected
@@ -347,7 +349,10 @@ def test_a_published_file_that_was_changed_is_refused(path):
     sums = path.with_name("SHA256SUMS")
     sums.write_text(f"{sha256(path)}  {path.name}\n", encoding="utf-8")
     assert load_checkpoint(path).history == HISTORY
-    save_checkpoint(path, model_of(1), DATASET)  # a good file, but not the published one
+    with pytest.raises(CheckpointError, match="published file, and stays as it is: choose another name"):
+        save_checkpoint(path, model_of(1), DATASET)
+    save_checkpoint(path.with_name("other.pt"), model_of(1), DATASET)
+    path.with_name("other.pt").replace(path)  # a good file, but not the published one
     with pytest.raises(CheckpointError, match="git checkout"):
         load_checkpoint(path)
     sums.write_text(f"{sha256(path)}  another.pt\n", encoding="utf-8")

@@ -4,9 +4,12 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +18,15 @@ import pytest
 import torch
 from PIL import Image
 
-from swin_cifar import bench, data, training
+from swin_cifar import __version__, bench, data, training
 from swin_cifar.__main__ import main
-from swin_cifar.checkpoint import load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, sha256
 from swin_cifar.config import MODELS, RECIPES
 from swin_cifar.data import load_shapes10
 from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
 
+ROOT = Path(__file__).parents[1]
 RUN = Path("checkpoints/runs/nano_shapes10.pt")
 SHORT = ("--epochs", "1", "--batch-size", "64", "--validation-size", "32")
 
@@ -36,8 +40,12 @@ def pictures():
 def small(pictures):
     """Few pictures, and a tiny `nano` whose recipe draws everything that can be drawn."""
 
-    def load(name="auto", root="data", download=True):
-        return data.load_data(name, root, download) if name == "cifar10" else pictures
+    def load(name="auto", root="data", download=True, notice=None):
+        if name == "cifar10":
+            return data.load_data(name, root, download)
+        if name == "auto":
+            notice("CIFAR-10 is not in data and could not be downloaded: no network")
+        return pictures
 
     model = replace(MODELS["nano"], embed_dim=12, depths=(1, 1), num_heads=(3, 3), drop_path_rate=0.2)
     recipe = replace(RECIPES["nano"], mixup_prob=0.3, cutmix_prob=0.3, ema_decay=0.9)
@@ -153,11 +161,12 @@ def test_a_second_run_takes_another_name_and_leaves_the_first(capsys):
     assert not list(RUN.parent.glob(".*"))  # no claim is left
     warning = [line for line in capsys.readouterr().out.splitlines() if "NOT CIFAR-10" in line]
     assert len(warning) == 2 and "shapes10" in warning[0]  # one line for each run
+    assert "could not be downloaded: no network" in warning[0]
 
 
 def test_where_cifar10_is_nothing_else_is_said(pictures, capsys, monkeypatch):
     named = tuple(replace(part, name="cifar10") for part in pictures)
-    monkeypatch.setattr("swin_cifar.__main__.load_data", lambda name, root: named)
+    monkeypatch.setattr("swin_cifar.__main__.load_data", lambda name, root, notice: named)
     assert train(*SHORT) == 0
     printed = capsys.readouterr().out
     assert "NOT CIFAR-10" not in printed and "224 cifar10 pictures" in printed
@@ -303,13 +312,89 @@ def test_a_second_ctrl_c_does_not_claim_that_the_run_was_saved(press_ctrl_c, cap
     assert "interrupted" in printed.err
 
 
-def test_resuming_a_finished_run_measures_it_again(run, finished_run, capsys):
-    before = load_checkpoint(run)
+def test_resuming_a_finished_run_says_so_and_writes_nothing(run, finished_run, capsys, monkeypatch):
+    before = files()
+    monkeypatch.setattr("swin_cifar.__main__.load_data", lambda *args: pytest.fail("loaded for nothing"))
+    assert main(["train", "--resume", run, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "run.pt has finished already" in printed and measured(printed) == measured(finished_run[1])
+    assert files() == before
+
+
+def test_a_run_that_ended_before_it_was_tested_is_tested(run, finished_run, capsys):
+    content = torch.load(run, weights_only=True)
+    del content["history"]["results"]["test"]
+    torch.save(content, run)
     assert main(["train", "--resume", run, "--device", "cpu"]) == 0
     assert measured(capsys.readouterr().out) == measured(finished_run[1])
-    after = load_checkpoint(run)
-    assert as_json(after.history) == as_json(before.history)
-    assert torch.equal(after.model.head.weight, before.model.head.weight)
+    assert load_checkpoint(run).history.results.test.count == 64
+
+
+def test_a_published_file_is_never_written_over(untrained, pictures, capsys):
+    shutil.copy(untrained, "published.pt")
+    Path("SHA256SUMS").write_text(f"{sha256('published.pt')}  published.pt\n", encoding="utf-8")
+    before = files()
+    with pytest.raises(CheckpointError, match="published file, and stays as it is"):
+        save_checkpoint("published.pt", SwinTransformer(MODELS["nano"]), pictures[0])
+    Path("published.pt").rename("elsewhere.pt")
+    assert train(*SHORT, "--out", "published.pt") == 1
+    assert "published file" in the_error(capsys)
+    Path("elsewhere.pt").rename("published.pt")
+    assert files() == before
+
+
+def test_finished_runs_are_taken_before_newer_unfinished_ones(run, press_ctrl_c, capsys):
+    RUN.parent.mkdir(parents=True)
+    for name in ("run.pt", "run.json"):
+        shutil.move(name, RUN.parent / name)
+    press_ctrl_c(2)
+    assert train(*SHORT) == 1
+    capsys.readouterr()
+    assert main(["evaluate", "--device", "cpu"]) == 0
+    assert "run.pt, trained on shapes10" in capsys.readouterr().out
+
+
+def test_where_there_is_nothing_else_the_model_that_ships_is_taken(tmp_path, monkeypatch, untrained, capsys):
+    shipped = tmp_path / "elsewhere"
+    shipped.mkdir()
+    shutil.move(untrained, shipped / "shipped.pt")
+    monkeypatch.setattr("swin_cifar.__main__.SHIPPED", shipped)
+    assert main(["evaluate", "--device", "cpu"]) == 0
+    assert "shipped.pt, trained on shapes10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_names_in_any_script_stop_nothing(untrained, encoding):
+    Image.new("RGB", (9, 9)).save("a.gif")
+    command = [sys.executable, "-m", "swin_cifar", "predict", "猫.png", "a.gif", "http://127.0.0.1:1/猫.png"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [*command, "--checkpoint", untrained], capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 1
+    assert "a.gif: " in run.stdout and "Traceback" not in run.stderr
+    lines = run.stderr.splitlines()
+    assert (
+        len(lines) == 2 and r"there is no file \u732b.png" in lines[0] and "could not be fetched" in lines[1]
+    )
+
+
+def test_where_no_terminal_is_there_is_a_line_for_each_epoch_and_no_bar(finished_run, press_ctrl_c, capsys):
+    assert "steps/s" not in finished_run[1] and "\r" not in finished_run[1]
+    assert re.search(r"^epoch 1/1  loss ", finished_run[1], re.MULTILINE)
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0 and capsys.readouterr().out == f"swin_cifar {__version__}\n"
+
+
+def test_the_old_name_of_a_preset_is_one_line(capsys):
+    assert train("--preset", "base", *SHORT, "--batch-size", "225") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "swin_cifar: the preset 'base' is called 'mini' now"
+    assert second.startswith("swin_cifar: error: ")
 
 
 @pytest.mark.parametrize("options", [("--epochs", "2"), ("--set", "flip=false"), ("--out", "other.pt"),
@@ -391,7 +476,8 @@ def test_the_newest_checkpoint_is_taken(run, pictures, capsys):
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["predict", "picture.png"]])
-def test_without_any_checkpoint_it_says_to_train(command, capsys):
+def test_without_any_checkpoint_it_says_to_train(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("swin_cifar.__main__.SHIPPED", tmp_path)
     assert main([*command, "--device", "cpu"]) == 1
     assert "python -m swin_cifar train" in the_error(capsys)
 

@@ -319,7 +319,7 @@ def numbered(n):
     """An `ImageSet` whose pictures and labels all hold their own number."""
     labels = torch.arange(n)
     images = labels.to(torch.uint8).view(n, 1, 1, 1).expand(n, 3, 2, 2)
-    return ImageSet("numbers", ("a", "b"), (0.0,) * 3, (1.0,) * 3, images, labels)
+    return ImageSet("numbers", tuple(map(str, range(100))), (0.0,) * 3, (1.0,) * 3, images, labels)
 
 
 @pytest.mark.parametrize("held_out", [0, 1, 30, 99])

@@ -177,13 +177,69 @@ def test_a_picture_with_too_many_pixels_is_refused(tmp_path, monkeypatch):
         load_picture(path)
 
 
-@pytest.mark.parametrize("side", [8000, 12_000, 60_000])
+@pytest.mark.parametrize("side", [10_001, 14_000, 60_000])
 @pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
 def test_a_small_file_that_claims_a_huge_picture_is_refused(tmp_path, side):
     path = tmp_path / "bomb.png"
     path.write_bytes(png(side, side, 8, 2, b""))
     with pytest.raises(PictureError, match="pixels.*refused"):
         load_picture(path)
+
+
+# --- whole pixels, whatever surrounds them ----------------------------------------------
+
+
+def with_chunk(content, name, payload):
+    """A PNG with one more chunk after its header."""
+    chunk = struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", zlib.crc32(name + payload))
+    return content[:33] + chunk + content[33:]
+
+
+def a_tag(tag, kind, count, value):
+    """TIFF metadata with one tag, big-endian."""
+    return b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHI", tag, kind, count) + value + b"\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        (b"eXIf", bytes.fromhex("0008000201120003")),  # cut off
+        (b"eXIf", a_tag(0x010F, 5, 1, struct.pack(">I", 4))),  # the maker is a fraction
+        (b"eXIf", b"MM\0*" + bytes(99)),
+        (b"iCCP", b"large\0\0" + zlib.compress(np.random.default_rng(0).bytes(2_000_000))),
+        (b"iCCP", b"bad\0\0not compressed"),
+    ],
+    ids=["cut off", "fraction", "zeros", "profile of 2 MB", "damaged profile"],
+)
+def test_metadata_fails_alone(tmp_path, name, payload):
+    path = tmp_path / "picture.png"
+    path.write_bytes(with_chunk(encoded(NOISE, "PNG"), name, payload))
+    assert np.array_equal(np.array(load_picture(path)), NOISE)
+
+
+def test_a_jpeg_of_more_pixels_than_memory_is_decoded_smaller(tmp_path, monkeypatch):
+    path = tmp_path / "phone.jpg"
+    Image.linear_gradient("L").resize((4096, 4096)).convert("RGB").save(path)
+    monkeypatch.setattr(MODULE, "MAX_PIXELS", 2048 * 2048)
+    assert load_picture(path).size == (2048, 2048)
+    monkeypatch.setattr(MODULE, "MAX_PIXELS", 2048 * 2048 - 1)
+    with pytest.raises(PictureError, match="2048 x 2048 pixels; more than .* are refused"):
+        load_picture(path)
+
+
+def test_what_pillow_writes_it_reads(tmp_path):
+    Image.init()
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow knows no AVIF")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "red.avif")
+    red, green, blue = load_picture(tmp_path / "red.avif").getpixel((8, 8))
+    assert red > 240 and green < 20 and blue < 20
+
+
+def test_heic_is_called_so(tmp_path):
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    with pytest.raises(PictureError, match="HEIC must be saved as JPEG first"):
+        load_picture(tmp_path / "phone.heic")
 
 
 # --- addresses --------------------------------------------------------------------------

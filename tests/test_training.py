@@ -275,7 +275,8 @@ def test_a_save_that_fails_midway_does_not_end_the_run(data, tmp_path, monkeypat
     assert load_checkpoint(tmp_path / "run.pt").resume_state is None
 
 
-def test_the_bar_and_the_line_of_an_epoch_tell_loss_accuracy_rate_and_speed(data, capsys):
+def test_the_bar_and_the_line_of_an_epoch_tell_loss_accuracy_rate_and_speed(data, capsys, monkeypatch):
+    monkeypatch.setattr(run, "shows_bars", lambda: True)
     fit(tiny(), *data, RECIPE)
     printed = capsys.readouterr().out
     assert re.search(r"5/15 .*loss \d\.\d+, accuracy \d+\.\d%, [\d,]+ images/s, rate \d\.\de-\d\d", printed)

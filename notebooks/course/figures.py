@@ -644,8 +644,8 @@ def plot_confusion(counts, rows, columns):
 def plot_reliability(models):
     """-> Figure: {title: [(confidence, share right, count), ...]}, one panel each, bin by bin.
 
-    Above, the share that was right against the confidence, with the diagonal of a model whose
-    confidence can be taken at its word; below, how many answers are that confident.
+    Above, the share that was right against the confidence, with the diagonal of a calibrated
+    model; below, how many answers are that confident.
     """
     figure = Figure(figsize=(4.9 * len(models), 5.2), layout="constrained")
     ratios = {"height_ratios": [3, 1]}

@@ -73,13 +73,13 @@ favourite_offset = Exercise(
         "dy and dx have changed places. Which of them is the leading digit of the number?": (
             lambda table: _place(table, table.argmax().item())[::-1]
         ),
-        "You search for the largest size. A strongly negative bias says 'do not look there'.": (
+        "You search for the largest absolute value. A strongly negative bias says 'do not attend to it'.": (
             lambda table: _place(table, table.abs().argmax().item())
         ),
-        "You return the offset with the smallest bias. The largest one is looked at most.": (
+        "You return the offset with the smallest bias. A query attends most where the bias is largest.": (
             lambda table: _place(table, table.argmin().item())
         ),
-        "The signs are turned: you return key minus query. The offset is query minus key.": (
+        "The signs are flipped: you return key minus query. The offset is query minus key.": (
             lambda table: tuple(-n for n in _place(table, table.argmax().item()))
         ),
         "A digit runs over all values of an offset, and these are more than M.": _wrong_digits,
@@ -151,8 +151,9 @@ index_of_rectangle = Exercise(
         "dy is multiplied by the width. An offset dx takes more values than the window has columns.": (
             lambda height, width: _index(height, width, factor=width)
         ),
-        "The offset is turned round: it is query minus key. Which of them belongs to "
-        "the rows of the matrix?": (partial(_index, sign=-1)),
+        "The offset is reversed: it is query minus key. Which of them belongs to the rows of the matrix?": (
+            partial(_index, sign=-1)
+        ),
         "Every offset has a number of its own, but dx is the leading digit. It should be dy.": (
             partial(_index, major="dx")
         ),

@@ -131,14 +131,15 @@ mask_by_distance = Exercise(
         "other: it is the rolled map that is cut into windows.": lambda H, W, M, shift: _mask(H, W, M, 0),
         "The positions are rolled the wrong way: the map moves up and left, so window 0 "
         "begins with row `shift`.": (partial(_mask, roll=1)),
-        "Only the rows count. Tokens far apart sideways must not meet either.": partial(_mask, axes="rows"),
-        "Only the columns count. Tokens far apart up and down must not meet either.": (
+        "Only the rows count. Tokens far apart sideways may not attend to each other either.": partial(
+            _mask, axes="rows"
+        ),
+        "Only the columns count. Tokens far apart up and down may not attend to each other either.": (
             partial(_mask, axes="columns")
         ),
-        "For you it is enough that one distance is small. Both must be.": partial(_mask, axes="either"),
-        "Your windows are runs of the map's rows: cut the positions into windows as a map is cut.": (
-            partial(_mask, cut=False)
-        ),
+        "You allow a pair when one of its distances is small. Both must be.": partial(_mask, axes="either"),
+        "Your windows are consecutive tokens of the map's rows: cut the positions into "
+        "windows as a map is cut.": (partial(_mask, cut=False)),
         "The distance is the same in both directions, but you forbid only one of them: what does abs() "
         "do?": _one_direction,
     },
@@ -246,9 +247,8 @@ attend_any_size = Exercise(
         "The mask is made for the padded map, so it does not know which tokens are padding.": (
             partial(_attend, mask="of the padded map")
         ),
-        "The mask is made for shift 0: it keeps padding out, but not the strangers that the roll brings.": (
-            partial(_attend, mask="no shift")
-        ),
+        "The mask is made for shift 0: it keeps padding out, but not the tokens that the "
+        "roll brings from the other edge.": (partial(_attend, mask="no shift")),
         "The shift is not undone: every token's result stands in another token's place.": partial(
             _attend, back="never"
         ),

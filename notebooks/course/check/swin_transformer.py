@@ -149,7 +149,7 @@ our_name = Exercise(
     cases=_name_cases,
     call=_call_with_names,
     mistakes={
-        "You take torchvision's number for the number of the stage. It counts blocks "
+        "You use torchvision's number as the number of the stage. It counts blocks "
         "and mergings in turn, so features.3 is our second stage.": partial(
             _renamed, stage=lambda n: n, merging=lambda n: n
         ),
@@ -239,18 +239,18 @@ def _draw_branch(function):
     )
 
 
-def _coins(*coins):
-    return torch.tensor(coins, dtype=torch.bool)
+def _bools(*values):
+    return torch.tensor(values, dtype=torch.bool)
 
 
 add_branch = Exercise(
     "add_branch",
     answer=_add_branch_by_loop,
     cases=lambda: {
-        "maps of 4 pictures, 2 kept": (1 + numbered(4, 2, 3, 4), _coins(1, 0, 0, 1), 0.25),
-        "vectors of 5 pictures, 4 kept": (torch.randn(5, 6), _coins(0, 1, 1, 1, 1), 0.2),
-        "all kept": (torch.randn(3, 2, 2, 4), _coins(1, 1, 1), 0.4),
-        "none kept": (torch.randn(3, 2, 2, 4), _coins(0, 0, 0), 0.4),
+        "maps of 4 pictures, 2 kept": (1 + numbered(4, 2, 3, 4), _bools(1, 0, 0, 1), 0.25),
+        "vectors of 5 pictures, 4 kept": (torch.randn(5, 6), _bools(0, 1, 1, 1, 1), 0.2),
+        "all kept": (torch.randn(3, 2, 2, 4), _bools(1, 1, 1), 0.4),
+        "none kept": (torch.randn(3, 2, 2, 4), _bools(0, 0, 0), 0.4),
     },
     call=_call_with_branch,
     mistakes={
@@ -261,7 +261,7 @@ add_branch = Exercise(
         "The branch is divided by p, the probability to be dropped.": partial(
             _add_branch, factor=lambda p: 1 / p
         ),
-        "A picture whose branch is dropped has become 0. Only the branch is dropped: x itself passes on.": (
+        "A picture whose branch is dropped has become 0. Only the branch is dropped: x itself stays.": (
             partial(_add_branch, stays=False)
         ),
         "x itself is divided by 1 - p as well. Only the branch is.": _all_scaled,
@@ -269,8 +269,8 @@ add_branch = Exercise(
             _add_branch, of=lambda kept: ~kept
         ),
         "The pictures have changed their order: the kept ones come first.": _sorted,
-        "Only the kept pictures are returned. The others pass on unchanged.": _only_kept,
-        "All pictures get the branch, also those whose coin says no.": partial(
+        "Only the kept pictures are returned. The others stay unchanged.": _only_kept,
+        "All pictures get the branch, also those where `kept` is False.": partial(
             _add_branch, of=torch.ones_like
         ),
     },

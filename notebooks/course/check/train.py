@@ -70,13 +70,13 @@ trapezoid = Exercise(
     },
     call=_call_with_steps,
     mistakes={
-        "The first step has the rate 0: it is lost. Step i of n has (i + 1)/(n + 1) of the peak.": (
+        "The first step has the rate 0: it changes nothing. Step i of n has (i + 1)/(n + 1) of the peak.": (
             _slopes(up=lambda i, n: i / n)
         ),
         "The last step of the warm-up has reached the peak already. Step i of n has (i + 1)/(n + 1) of it.": (
             _slopes(up=lambda i, n: (i + 1) / n)
         ),
-        "The last step has the rate 0: it is lost. The way down is the way up, backwards.": (
+        "The last step has the rate 0: it changes nothing. The way down is the way up, backwards.": (
             _slopes(down=lambda left, n: (left - 1) / n)
         ),
         "The cool-down begins with the peak, one step too late. The way down is the way up, backwards.": (
