@@ -31,6 +31,8 @@ class PatchEmbed(nn.Module):
         if not images.is_floating_point():
             raise TypeError(f"expected float pictures, got {images.dtype}: normalize them first")
         h, w = images.shape[2:]
+        if torch.jit.is_tracing():  # a trace is of one size: another one must fail, not be computed wrongly
+            images = images.expand(-1, -1, int(h), int(w))
         if h % self.patch_size or w % self.patch_size:
             images = F.pad(images, (0, -w % self.patch_size, 0, -h % self.patch_size))  # right, below
         x = self.proj(images)  # (B, C, H, W)

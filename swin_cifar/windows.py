@@ -98,7 +98,7 @@ def shifted_window_mask(
 
 def _axis_labels(size, padded, shift, device):
     """(padded,): after the roll, 0 = in place, 1 = wrapped around the edge, -1 = padding."""
-    position = torch.arange(padded, device=device).roll(-shift)
+    position = torch.arange(padded, device=device).roll(-shift, dims=0)
     wrapped = (position < shift).long()
     return wrapped.masked_fill(position >= size, -1)
 

@@ -384,6 +384,37 @@ def test_a_model_made_on_meta_works_once_it_has_weights():
     assert same_logits(model, empty)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("window_size", [4, 3])  # the map is cut without padding, and with
+def test_a_trace_answers_at_its_size_and_refuses_others(window_size):
+    model = tiny(window_size=window_size).eval()
+    trace = torch.jit.trace(model, torch.randn(2, 3, 32, 32))
+    for B in (1, 2, 5):
+        images = torch.randn(B, 3, 32, 32)
+        torch.testing.assert_close(trace(images), model(images), atol=1e-5, rtol=1e-5)
+    for h, w in ((33, 33), (64, 64), (32, 40), (16, 32)):
+        with pytest.raises(RuntimeError, match="must match the existing size"):
+            trace(torch.randn(2, 3, h, w))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("window_size", [4, 3])
+def test_what_is_exported_to_onnx_answers_at_its_size_and_refuses_others(window_size, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    model, images = tiny(window_size=window_size).eval(), torch.randn(2, 3, 32, 32)
+    path = str(tmp_path / "model.onnx")
+    torch.onnx.export(model, (images,), path, dynamo=False, input_names=["images"],
+                      dynamic_axes={"images": {0: "B", 2: "h", 3: "w"}})  # fmt: skip
+    session = runtime.InferenceSession(path)
+    (logits,) = session.run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        assert np.abs(logits - model(images).numpy()).max() < 1e-4
+    with pytest.raises(Exception, match="(?i)shape|dimension|broadcast|size"):
+        session.run(None, {"images": torch.randn(2, 3, 33, 33).numpy()})
+
+
 def test_a_home_folder_is_found(saved, tmp_path, monkeypatch, pictures):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
