@@ -52,7 +52,7 @@ def _write_sums(sums):
 
 def results_table():
     """One row per published model and per preset trained with several seeds."""
-    rows = [["model", "parameters", "passes", "time", "device", "seeds", "validation", "test accuracy"]]
+    rows = [["model", "parameters", "epochs", "time", "device", "seeds", "validation", "test accuracy"]]
     published = sorted(path.with_suffix(".json") for path in FOLDER.glob("*.pt"))
     rows += [_row(f"`{path.stem}`", [History.load(path)]) for path in published]
     for folder in sorted(FOLDER.glob("studies/preset_*")):

@@ -1,11 +1,5 @@
 """The Swin Transformer in small files, trained on CIFAR-10: the package behind the notebooks."""
 
-import os
-
-# Threads that wait by spinning, the default, take the time of those that work wherever another
-# program runs. Read when torch is imported, below; what a user has set stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from swin_cifar.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from swin_cifar.config import SwinConfig, TrainConfig, model_config, train_config
 from swin_cifar.data import (

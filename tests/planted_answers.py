@@ -2,14 +2,23 @@
 
 import math
 import re
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 
-from swin_cifar import relative_position_index, shifted_window_mask, window_partition, window_reverse
+from course import check
+from swin_cifar import (
+    create_model,
+    relative_position_index,
+    shifted_window_mask,
+    window_partition,
+    window_reverse,
+)
+from swin_cifar.weights import torchvision_name
 
 ALIKE = []
+CHEATS = []  # right results in a way that the exercise does not ask for
 PLANTED = {}  # name of the exercise: [(what must be said, the wrong function), ...]
 
 
@@ -26,6 +35,10 @@ def planted(exercise, says):
 def planted_alike(exercise, says):
     """The same for one of several that get the same words."""
     return lambda function: ALIKE.append((exercise, says, function))
+
+
+def cheats(exercise, says):
+    return lambda function: CHEATS.append((exercise, says, function))
 
 
 # --- 02 ----------------------------------------------------------------------------------
@@ -123,6 +136,20 @@ def old_weights_in_the_bias(weight, bias, mean, std):
 @planted("absorb_normalization", "you return a tensor, expected 2 things")
 def forgets_to_return_the_bias(weight, bias, mean, std):
     return weight / std.repeat_interleave(weight.shape[1] // 3)
+
+
+@cheats("patches_at_once", "`unfold` cuts the patches")
+def unfolds(images, P):
+    return images.unfold(2, P, P).unfold(3, P, P).permute(0, 2, 3, 1, 4, 5)
+
+
+@cheats("patches_at_once", "in a loop")
+def cuts_in_a_loop(images, P):
+    h, w = images.shape[2:]
+    rows = []
+    for y in range(0, h, P):
+        rows.append(torch.stack([images[:, :, y : y + P, x : x + P] for x in range(0, w, P)], dim=1))
+    return torch.stack(rows, dim=1)
 
 
 # --- 03 ----------------------------------------------------------------------------------
@@ -237,6 +264,25 @@ def takes_width_for_height(x, M):
     B, C, H, W = x.shape
     x = x.permute(0, 2, 3, 1).reshape(B, W // M, M, H // M, M, C)
     return x.transpose(2, 3).reshape(B, -1, M * M, C)
+
+
+@cheats("partition_channels_first", "You visit the windows in a loop")
+def windows_in_a_loop(x, M):
+    windows = [
+        x[:, :, top : top + M, left : left + M].flatten(2).mT
+        for top in range(0, x.shape[2], M)
+        for left in range(0, x.shape[3], M)
+    ]
+    return torch.stack(windows, dim=1)
+
+
+@cheats("reverse_rectangles", "You visit the windows in a loop")
+def lays_windows_in_a_loop(windows, height, width, H, W):
+    out = torch.zeros(windows.shape[0], H, W, windows.shape[-1])
+    for number in range(windows.shape[1]):
+        top, left = number // (W // width) * height, number % (W // width) * width
+        out[:, top : top + height, left : left + width] = windows[:, number].unflatten(1, (height, width))
+    return out
 
 
 @planted("window_for_budget", "You count attention between all pairs of tokens of the map")
@@ -362,6 +408,45 @@ def forgets_to_normalise(scores):
     return (scores - scores.amax(dim=-1, keepdim=True)).exp()
 
 
+@planted("stable_softmax", "the nan is hidden behind another number")
+def hides_nan(scores):
+    e = scores.exp()
+    return torch.nan_to_num(e / e.sum(-1, keepdim=True))
+
+
+@planted_alike("stable_softmax", "the nan is hidden behind another number")
+def hides_nan_behind_one(scores):
+    e = scores.exp()
+    return torch.nan_to_num(e / e.sum(-1, keepdim=True), nan=1.0)
+
+
+@cheats("stable_softmax", "PyTorch's `softmax` makes the weights")
+def calls_softmax(scores):
+    return scores.softmax(-1)
+
+
+@cheats("stable_softmax", "PyTorch's `softmax` makes the weights")
+def calls_softmax_by_another_name(scores):
+    return torch.nn.LogSoftmax(dim=-1)(scores).exp()
+
+
+@cheats("stable_softmax", "the answer inside the check")
+def calls_the_answer(scores):
+    return check.stable_softmax.answer(scores)
+
+
+@cheats("one_head", "You compute all heads and keep one")
+def all_heads_at_once(x, weight, bias, heads, head):
+    q, k, _ = F.linear(x, weight, bias).unflatten(-1, (3, heads, -1))[..., head, :].unbind(-2)
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+
+
+@cheats("attend_in_chunks", "You put the chunks together again")
+def glues_the_chunks(q, chunks):
+    keys, values = (torch.cat(parts) for parts in zip(*chunks))
+    return scores_of(q, keys).softmax(-1) @ values
+
+
 @planted("one_head", "You take q, k and v of one head from neighbouring rows")
 def head_by_head(x, weight, bias, heads, head):
     d = x.shape[-1] // heads
@@ -462,6 +547,32 @@ def returns_too_early(q, chunks):
         return scores_of(q, keys).softmax(-1) @ values
 
 
+def with_a_maximum_from_0(q, chunks):
+    above, below = torch.zeros_like(q), torch.zeros(len(q), 1)
+    top = torch.zeros(len(q), 1)
+    for keys, values in chunks:
+        scores = scores_of(q, keys)
+        new = torch.maximum(top, scores.max(dim=-1, keepdim=True).values)
+        e, factor = torch.exp(scores - new), torch.exp(top - new)
+        above = above * factor + e @ values
+        below = below * factor + e.sum(dim=-1, keepdim=True)
+        top = new
+    return above / below
+
+
+planted("attend_in_chunks", "every exp is 0, and 0 / 0 is nan")(with_a_maximum_from_0)
+
+
+@planted("attend_in_chunks", "the nan of 0 / 0 is hidden")
+def hides_nan_of_chunks(q, chunks):
+    return with_a_maximum_from_0(q, chunks).nan_to_num()
+
+
+@planted("attend_in_chunks", "it is hidden behind 0")
+def hides_nan_without_a_maximum(q, chunks):
+    return without_a_maximum(q, chunks).nan_to_num()
+
+
 # --- 06 ----------------------------------------------------------------------------------
 
 
@@ -560,6 +671,28 @@ def only_for_squares(height, width):
     return relative_position_index(height)
 
 
+@planted("index_of_rectangle", "Height and width have changed places")
+def swaps_height_and_width(height, width):
+    y, x = torch.meshgrid(torch.arange(width), torch.arange(height), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y + width - 1) * (2 * height - 1) + x[:, None] - x + height - 1
+
+
+@cheats("index_of_rectangle", "You visit the pairs in a loop")
+def index_in_a_loop(height, width):
+    places = [divmod(token, width) for token in range(height * width)]
+    return torch.tensor(
+        [[(a - c + height - 1) * (2 * width - 1) + b - d + width - 1 for c, d in places] for a, b in places]
+    )
+
+
+@planted("resize_table", "By what is it multiplied?")
+def forgets_the_multiplier(table, M, m):
+    dy, dx = torch.meshgrid(torch.arange(1 - m, m), torch.arange(1 - m, m), indexing="ij")
+    dy, dx = dy.flatten().clamp(1 - M, M - 1), dx.flatten().clamp(1 - M, M - 1)
+    return table[(dy + M - 1) + (dx + M - 1)]
+
+
 @planted("resize_table", "You take the first rows of the table")
 def first_rows(table, M, m):
     return table[: (2 * m - 1) * (2 * m - 1)]
@@ -636,6 +769,11 @@ def negative_slices(x, shift):
     return out
 
 
+@cheats("cyclic_shift", "`roll` moves the map")
+def rolls_the_map(x, shift):
+    return x.roll((-shift, -shift), (1, 2))
+
+
 def rolled_places(H, W, M, shift):
     """-> rows and columns before the roll, cut into windows: (nW, N) each"""
     rows = torch.arange(H).roll(-shift)[:, None].expand(H, W)
@@ -653,6 +791,17 @@ def true_forbids(H, W, M, shift):
 def forgets_to_roll(H, W, M, shift):
     near = [(t[:, :, None] - t[:, None, :]).abs() < M for t in rolled_places(H, W, M, 0)]
     return near[0] & near[1]
+
+
+@planted("mask_by_distance", "Height and width have changed places")
+def swaps_the_sides_of_the_map(H, W, M, shift):
+    near = [(t[:, :, None] - t[:, None, :]).abs() < M for t in rolled_places(W, H, M, shift)]
+    return near[0] & near[1]
+
+
+@cheats("mask_by_distance", "`shifted_window_mask` makes the mask")
+def imports_the_mask(H, W, M, shift):
+    return shifted_window_mask(H, W, M, shift)
 
 
 @planted("mask_by_distance", "Only the rows count")
@@ -858,6 +1007,30 @@ def forgets_the_embedding(name):
     return rename(name, place, f"stages.{place // 2}.blocks.", f"stages.{place // 2}.downsample.")
 
 
+@cheats("our_name", "The package's own function finds the names")
+def imports_the_names(name):
+    return names_of_the_package()[name]
+
+
+@cache
+def names_of_the_package():
+    return {torchvision_name(ours): ours for ours in create_model("swin_s").state_dict()}
+
+
+@planted("add_branch", "A kept picture becomes its branch alone. The branch is added to x")
+def forgets_to_add(x, branch, kept, p):
+    out = x.clone()
+    out[kept] = branch(x[kept]) / (1 - p)
+    return out
+
+
+@planted("add_branch", "The branch is divided by 1 - p, and added")
+def forgets_to_add_and_scale(x, branch, kept, p):
+    out = x.clone()
+    out[kept] = branch(x[kept])
+    return out
+
+
 @planted("add_branch", "the branch has worked on all pictures")
 def multiplies_by_the_coins(x, branch, kept, p):
     coins = kept.view(-1, *[1] * (x.ndim - 1)).float()
@@ -972,6 +1145,15 @@ def clips_in_place(gradients, max_norm):
     return gradients
 
 
+@cheats("clip_by_hand", "PyTorch's own function clips")
+def calls_clip_grad_norm(gradients, max_norm):
+    layers = [torch.nn.Parameter(g.clone()) for g in gradients]
+    for layer in layers:
+        layer.grad = layer.data.clone()
+    torch.nn.utils.clip_grad_norm_(layers, max_norm)
+    return [layer.grad for layer in layers]
+
+
 @planted("accumulate", "a sum of means is no mean")
 def adds_means(model, images, targets, parts):
     for p in model.parameters():
@@ -1067,7 +1249,7 @@ def forbids_one_direction(H, W, M, shift):
     return torch.zeros(()).where(nine_regions(H, W, M, shift) <= 0, -math.inf)
 
 
-@planted("additive_mask", "Strangers left and right of the seam")
+@planted("additive_mask", "Tokens left and right of the seam")
 def forgets_the_columns(H, W, M, shift):
     around = (torch.arange(H) >= H - shift).view(1, H, 1, 1).expand(1, H, W, 1)
     around = window_partition(around, M)[0]  # (nW, N, 1)
@@ -1230,7 +1412,7 @@ def forgets_to_divide_by_keep(x, drop_prob, training):
     return x * (torch.rand(len(x), 1, 1, 1) >= drop_prob) if training else x
 
 
-@planted("drop_branch", "One coin decides for the whole batch")
+@planted("drop_branch", "One random draw decides for the whole batch")
 def one_coin(x, drop_prob, training):
     if drop_prob == 0 or not training:
         return x
@@ -1253,7 +1435,7 @@ def drops_the_first(x, drop_prob, training):
     return out
 
 
-@planted_alike("drop_branch", "nobody but the user sets a seed")
+@planted_alike("drop_branch", "only the user sets a seed")
 def sets_a_seed(x, drop_prob, training):
     torch.manual_seed(0)
     return drop_any_shape(x, drop_prob, training)
@@ -1300,7 +1482,7 @@ def repairs_rows_only(x, M):
     return F.pad(x, (0, 0, 0, M - W % M, 0, (M - H % M) % M))
 
 
-@planted("pad_to_windows", "each side has a question of its own")
+@planted("pad_to_windows", "each side needs a test of its own")
 def asks_once(x, M):
     H, W = x.shape[1:3]
     if H % M == 0 and W % M == 0:
@@ -1485,7 +1667,7 @@ def counts_the_forbidden(mask):
     mask(8, 12, 4, 1)
 
 
-@planted("assert_mask", "each token hears itself alone")
+@planted("assert_mask", "each token attends to itself alone")
 def tests_strangers_only(mask):
     for sizes in ((8, 12, 4, 1), (8, 8, 4, 2)):
         assert (weights_of(mask, *sizes)[~wanted(*sizes)] == 0).all()

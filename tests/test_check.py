@@ -2,6 +2,11 @@
 
 import inspect
 import re
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -9,9 +14,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from course.check import EXERCISES, core, pad_centred
+from course.check import EXERCISES, core, pad_centred, watch
 from course.check.core import Exercise, Symptom
-from planted_answers import ALIKE, PLANTED
+from planted_answers import ALIKE, CHEATS, PLANTED
 from swin_cifar.model import SwinTransformerBlock
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -67,7 +72,7 @@ def test_the_solution_passes_and_is_drawn(name):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_skeleton_is_not_attempted(name, capsys):
     skeleton = run(cells("-skeleton")[name], name)
-    assert EXERCISES[name](skeleton) is None
+    assert EXERCISES[name](skeleton).passed is None
     assert capsys.readouterr().out == f"{name} is not written yet. Run this cell again when it is.\n"
     solution = run(SOLUTIONS[name].read_text(encoding="utf-8"), name)
     assert inspect.signature(skeleton) == inspect.signature(solution)
@@ -100,6 +105,77 @@ def test_every_mistake_that_a_check_knows_can_be_told_from_the_others(name, text
         assert any(says in text for says, _ in PLANTED[name]), "no planted answer shows this symptom"
     else:
         assert words(EXERCISES[name].verdict(mistake)) == f"Not right yet. {text}"
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "cheat"), CHEATS, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_a_right_result_made_in_a_way_that_is_not_asked_for_is_not_right(name, says, cheat):
+    verdict = EXERCISES[name].verdict(cheat)
+    assert verdict.passed is False and says in words(verdict)
+    assert verdict.text.startswith("The result is right, but not yet the way to it.")
+    assert len(verdict.text.splitlines()) <= 3
+
+
+def goes_through_the_axes(images, P):
+    sizes, order = list(images.shape), []
+    for axis in (0, 2, 4, 1, 3, 5):
+        order.append(axis)
+    return images.reshape(*sizes[:2], sizes[2] // P, P, sizes[3] // P, P).permute(order)
+
+
+def chunks_with_a_column_of_ones(q, chunks):
+    largest, sums = torch.full((len(q), 1), -1e9), torch.zeros(len(q), q.shape[1] + 1)
+    for keys, values in chunks:
+        scores = torch.einsum("nd,kd->nk", q, keys) / q.shape[1] ** 0.5
+        new = torch.maximum(largest, scores.amax(1, keepdim=True))
+        values = torch.cat([values, torch.ones(len(values), 1)], dim=1)
+        sums, largest = sums * (largest - new).exp() + (scores - new).exp() @ values, new
+    return sums[:, :-1] / sums[:, -1:]
+
+
+def head_with_its_values(x, weight, bias, heads, head):
+    weight, bias = (t.unflatten(0, (3, heads, -1))[:, head].flatten(0, 1) for t in (weight, bias))
+    q, k, _ = torch.einsum("bwnc,dc->bwnd", x, weight).add(bias).chunk(3, dim=-1)
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "honest"),
+    [
+        ("patches_at_once", goes_through_the_axes),
+        ("attend_in_chunks", chunks_with_a_column_of_ones),
+        ("one_head", head_with_its_values),
+        ("cyclic_shift", lambda x, s: torch.cat(x.tensor_split([s], 1)[::-1], 1)[:, :, _rolled(x, s)]),
+        (
+            "stable_softmax",
+            lambda scores: torch.stack([_weights(row) for row in scores.flatten(0, -2)]).view_as(scores),
+        ),
+    ],
+)
+def test_other_honest_ways_are_right(name, honest):
+    verdict = EXERCISES[name].verdict(honest)
+    assert verdict.passed, verdict.text
+
+
+def _weights(row):
+    return (row - row.max() - (row - row.max()).logsumexp(0)).exp()
+
+
+def _rolled(x, shift):
+    return (torch.arange(x.shape[2]) + shift) % x.shape[2]
+
+
+def test_every_way_that_is_not_asked_for_is_planted():
+    for name, exercise in EXERCISES.items():
+        for text in exercise.forbidden:
+            assert any(name == exercise and says in text for exercise, says, _ in CHEATS), text
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_answer_inside_the_check_is_no_answer(name):
+    exercise = EXERCISES[name]
+    assert "the answer inside the check" in words(exercise.verdict(lambda *inputs: exercise.answer(*inputs)))
 
 
 # --- what every check says ---------------------------------------------------------------
@@ -217,7 +293,7 @@ def test_nor_can_it_while_its_picture_is_drawn(monkeypatch):
         drawn.append(block.to_windows(x)[1].all())
         return None, "a picture"
 
-    Exercise("double", double, lambda: {"a map": (torch.ones(2, 3),)}, {}, picture)(double)
+    Exercise("double", double, lambda: {"a map": (torch.ones(2, 3),)}, {}, picture)(lambda x: 2 * x)
     assert drawn == [True] and block.to_windows(x)[1].equal(before)
 
 
@@ -243,7 +319,7 @@ def test_what_a_function_did_to_its_input_does_not_reach_the_answer():
 def test_what_fails_for_the_input_of_a_picture_alone_is_said(capsys):
     cases = {"a map": (torch.ones(2, 3),)}
     exercise = Exercise("double", double, lambda: cases, {}, picture=lambda function: function(None))
-    exercise(double)
+    exercise(lambda x: 2 * x)
     said = capsys.readouterr().out
     assert said.startswith("Right.") and "But for the input of a picture, your code stops at" in said
 
@@ -252,7 +328,7 @@ def test_a_right_answer_shows_a_picture(monkeypatch, capsys):
     shown = []
     monkeypatch.setattr(core.figures, "show", lambda figure, alt: shown.append(alt))
     solution = run(SOLUTIONS["pad_centred"].read_text(encoding="utf-8"), "pad_centred")
-    assert pad_centred(solution) is None
+    assert pad_centred(solution).passed
     assert capsys.readouterr().out.startswith("Right. Tried with: a picture that fits;") and len(shown) == 1
 
 
@@ -264,3 +340,105 @@ def test_no_verdict_holds_an_address():
     assert "ValueError: wrong" in words(make_exercise().verdict(fails)) and not re.search(
         "0x[0-9a-f]{4}", text
     )
+
+
+# --- what does not end well --------------------------------------------------------------
+
+
+def loops_forever(x):
+    while True:
+        pass
+
+
+def loops_in_a_try(x):
+    while True:
+        with suppress(Exception):
+            x + 1
+
+
+def sleeps(x):
+    time.sleep(60)
+
+
+def exits(x):
+    sys.exit()
+
+
+def gives_up(x):
+    raise GeneratorExit
+
+
+def fills_the_memory(x):
+    kept = []
+    while True:
+        kept.append(x + torch.zeros(1000, 2, 3))
+
+
+def makes_a_giant(x):
+    return x + torch.ones(100_000, 100_000, 100).sum()
+
+
+@pytest.mark.parametrize(
+    ("attempt", "says"),
+    [
+        (loops_forever, "Is there a loop that never ends?"),
+        (loops_in_a_try, "Is there a loop that never ends?"),
+        (exits, "The function ends Python (`exit`)"),
+        (gives_up, "raises GeneratorExit"),
+        (fills_the_memory, "it makes tensors of more than"),
+        (makes_a_giant, "it makes tensors of more than"),
+        pytest.param(
+            sleeps,
+            "Is there a loop that never ends?",
+            marks=pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarm"),
+        ),
+    ],
+)
+def test_what_does_not_end_well_is_stopped(attempt, says, monkeypatch, capsys):
+    monkeypatch.setattr(watch, "SECONDS", 0.3)
+    monkeypatch.setattr(watch, "BYTES", 2**22)
+    alarm, trace = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None, sys.gettrace()
+    verdict = make_exercise()(attempt)
+    assert (
+        verdict.passed is False
+        and says in words(verdict)
+        and says in " ".join(capsys.readouterr().out.split())
+    )
+    assert sys.gettrace() is trace
+    assert alarm is None or signal.getsignal(signal.SIGALRM) is alarm
+
+
+def test_without_an_alarm_the_clock_is_read_line_by_line(monkeypatch):
+    monkeypatch.setattr(watch, "SECONDS", 0.3)
+    said = []
+    thread = threading.Thread(target=lambda: said.append(words(make_exercise().verdict(loops_forever))))
+    thread.start()
+    thread.join(30)
+    assert "Is there a loop that never ends?" in said[0]
+
+
+def test_ctrl_c_still_interrupts():
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_exercise().verdict(interrupted)
+
+
+def test_what_a_function_prints_is_shown_and_cut(capsys):
+    def prints(x):
+        print("seen")
+        print("x" * 10**7)
+        print("y" * 10**7)
+        return 2 * x
+
+    assert make_exercise().verdict(prints).passed
+    out = capsys.readouterr().out
+    assert out.startswith("seen") and len(out) < 5000 and out.count("is left out") == 1
+
+
+def test_a_verdict_shows_nothing_of_its_own_in_a_notebook():
+    formatter = (
+        pytest.importorskip("IPython.core.interactiveshell").InteractiveShell.instance().display_formatter
+    )
+    assert formatter.format(core.Verdict(True, "Right.")) == ({}, {})

@@ -1,4 +1,4 @@
-"""What reaches a token: measured by gradients, and counted without weights."""
+"""Which pixels reach a token, its receptive field: measured by gradients, and counted without weights."""
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ def influence(model: SwinTransformer, image: Tensor, row: int, col: int) -> list
 def reach(model: SwinTransformer, h: int, w: int, row: int, col: int) -> list[Tensor]:
     """-> one bool (h, w) map per block: the pixels of an h x w picture that can reach a token.
 
-    By counting alone, without weights: a token reaches what shares its true window. Which
+    By counting alone, without weights: tokens that share a true window reach each other. Which
     token is as for `influence`.
     """
     P = model.config.patch_size

@@ -1,6 +1,6 @@
 """Checks of notebook 14: six functions to repair, and a test to write.
 
-The checks know the code as found, and half repairs; the test meets a right mask and wrong ones.
+The checks know the code as found, and incomplete repairs; the test is tried on a right mask and wrong ones.
 """
 
 import math
@@ -99,22 +99,24 @@ additive_mask = Exercise(
     mistakes={
         "The weights are nan. Two ways lead there: 0 times infinity, and a query whose keys are all "
         "forbidden.": Symptom(lambda found, *_: bool(found.isnan().any())),
-        "The forbidden pairs get all the weight, and the allowed ones none: a token hears only tokens that "
-        "it must not hear, and not even itself.": _added(255.0),
+        "The forbidden pairs get all the weight, and the allowed ones none: a token attends only to tokens "
+        "to which it must not attend, and not even to itself.": _added(255.0),
         "A forbidden key has a small handicap only, and still gets weight. After the softmax its weight must "
         "be 0, whatever the scores.": Symptom(_is_very_soft),
         "It works while the scores are small. Where a forbidden score is large enough, it makes up for what "
         "you add, and gets weight again (notebook 07: a soft mask).": Symptom(_is_soft),
         "What you add depends on which region has the larger number: a pair is forbidden in one direction, "
         "and favoured in the other.": lambda *sizes: -255 * _differences(*sizes),
-        "Of each pair only one direction is forbidden: the other of the two still listens.": (
+        "Of each pair only one direction is forbidden: the other of the two still attends.": (
             lambda *sizes: torch.where(_differences(*sizes) > 0, -math.inf, 0.0)
         ),
-        "The rows are kept apart. Strangers left and right of the seam between columns still hear each "
+        "The rows are kept apart. Tokens left and right of the seam between columns still attend to each "
         "other.": _only("rows"),
-        "The columns are kept apart. Strangers above and below the seam between rows still hear each "
+        "The columns are kept apart. Tokens above and below the seam between rows still attend to each "
         "other.": _only("columns"),
-        "No pair is forbidden: strangers hear each other.": _added(0.0),
+        "No pair is forbidden: tokens that are not neighbours in the picture attend to each other.": (
+            _added(0.0)
+        ),
     },
     picture=_draw_weights,
     axes="(kind of scores, nW, N, N)",
@@ -195,7 +197,7 @@ received_attention = Exercise(
 # --- drop_branch -------------------------------------------------------------------------
 
 
-def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, coins="samples", share=None):
+def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, drawn="samples", share=None):
     """With a mistake, if asked for."""
     keep = 1 - drop_prob
     if drop_prob == 0:
@@ -203,33 +205,33 @@ def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, coins="s
     if not training and in_evaluation != "drops":
         return x * keep if in_evaluation == "scales" else x
     samples = (len(x), *[1] * (x.ndim - 1))
-    shape = {"samples": samples, "seed": samples, "batch": [1] * x.ndim, "numbers": x.shape}[coins]
-    generator = torch.Generator().manual_seed(0) if coins == "seed" else None
+    shape = {"samples": samples, "seed": samples, "batch": [1] * x.ndim, "numbers": x.shape}[drawn]
+    generator = torch.Generator().manual_seed(0) if drawn == "seed" else None
     kept = torch.rand(shape, generator=generator) < (drop_prob if share == "p" else keep)
     return x * kept / (keep if divide else 1)
 
 
 def _describe_drop(function, x, drop_prob, training):
-    """What can be said of 20 calls, whatever the coins were."""
+    """What can be said of 20 calls, whichever samples were dropped."""
     outs = [as_tensor(function(x, drop_prob, training), x.shape, "(B, ...)") for _ in range(20)]
     factors = (torch.stack(outs) / x).flatten(2)  # (20, B, n)
     kept = factors != 0
-    coins = "each sample has its own"
+    drawn = "for each sample"
     if (kept != kept[:, :, :1]).any():
-        coins = "single numbers are dropped"
+        drawn = "for single numbers"
     elif kept.all() or not kept.any():
-        coins = "all alike"
+        drawn = "all alike"
     elif (kept == kept[:, :1]).all():
-        coins = "one for the whole batch"
+        drawn = "once for the whole batch"
     elif (kept == kept[:1]).all():
-        coins = "every call drops the same samples"
+        drawn = "the same in every call"
     dropped, wanted = 1 - kept.double().mean().item(), drop_prob * training
     return {
-        "the coins": coins,
+        "what is dropped is drawn": drawn,
         "factors of the branches": sorted({round(f, 3) for f in factors.unique().tolist()}),
         "the share of dropped samples": (
             "-"
-            if coins == "one for the whole batch"
+            if drawn == "once for the whole batch"
             else "as asked for"
             if abs(dropped - wanted) < 0.06
             else "too large"
@@ -273,15 +275,16 @@ drop_branch = Exercise(
         "In training the kept branches keep their size. On average the sum is smaller than in evaluation.": (
             partial(_drop, divide=False)
         ),
-        "One coin decides for the whole batch. Each sample has a coin of its own.": partial(
-            _drop, coins="batch"
+        "One random draw decides for the whole batch. Each sample needs a draw of its own.": partial(
+            _drop, drawn="batch"
         ),
-        "Every call drops the same samples. The coins must fall anew each time, and nobody but the user "
-        "sets a seed.": partial(_drop, coins="seed"),
+        "Every call drops the same samples. Each call must draw anew, and only the user sets a seed.": (
+            partial(_drop, drawn="seed")
+        ),
         "The shares have changed places: the share p of the samples is kept, and the others are "
         "dropped.": partial(_drop, share="p"),
         "Single numbers are dropped: that is dropout. DropPath drops the branch of a whole sample.": (
-            partial(_drop, coins="numbers")
+            partial(_drop, drawn="numbers")
         ),
     },
     picture=_draw_drop,
@@ -367,7 +370,7 @@ pad_to_windows = Exercise(
         "computed.": _pad_by(_too_many, _too_many),
         "Full columns are left alone now. Full rows still grow.": _pad_by(_too_many, _enough),
         "Full rows are left alone now. Full columns still grow.": _pad_by(_enough, _too_many),
-        "If only one of the two sides fits, that side still grows: each side has a question of its own.": (
+        "If only one of the two sides fits, that side still grows: each side needs a test of its own.": (
             _pad_both_or_none
         ),
         "Rows get what is missing in the columns. With which axis does F.pad begin?": _pad_swapped,
@@ -484,7 +487,7 @@ shifts_of = Exercise(
     },
     mistakes={
         "A map that is exactly one window is shifted: the shift and its mask cut the one window into four "
-        "that do not hear each other.": _shifts_if(lambda H, W, M: min(H, W) >= M),
+        "that do not attend to each other.": _shifts_if(lambda H, W, M: min(H, W) >= M),
         "A strip, one window high and two wide, does not move at all: the border between its two windows "
         "stays closed in every block.": _shifts_if(lambda H, W, M: min(H, W) > M),
         "A strip moves along its short side as well, where one window covers it.": (
@@ -500,7 +503,9 @@ shifts_of = Exercise(
             lambda H, W, M, shift: (shift if W > M else 0, shift if H > M else 0)
         ),
         "Everything moves, always.": lambda H, W, M, shift: (shift, shift),
-        "Nothing moves, ever: without the shift no window hears of another.": lambda H, W, M, shift: (0, 0),
+        "Nothing moves, ever: without the shift no information passes between windows.": (
+            lambda H, W, M, shift: (0, 0)
+        ),
     },
     picture=_draw_shifts,
 )
@@ -509,7 +514,7 @@ shifts_of = Exercise(
 
 
 def _other_mask(allowed):
-    """allowed(differences, H, W, M, shift) -> who hears whom in it; as a mask."""
+    """allowed(differences, H, W, M, shift) -> the pairs that may attend; as a mask."""
     return lambda *sizes: torch.where(allowed(_differences(*sizes), *sizes), 0.0, -math.inf)
 
 
@@ -547,16 +552,17 @@ MASKS = {  # name: (mask, what is said of a test that lets it through)
         _other_mask(
             lambda different, *_: torch.eye(different.shape[-1], dtype=torch.bool).expand_as(different)
         ),
-        "It lets a mask through that is too strict: each token hears itself alone. Who must be heard?",
+        "It lets a mask through that is too strict: each token attends to itself alone. Which others are "
+        "allowed?",
     ),
     "rows only": (
         _only("rows"),
-        "It lets a mask through that forgets the columns: strangers left and right of the seam hear each "
+        "It lets a mask through that forgets the columns: tokens left and right of the seam attend to each "
         "other.",
     ),
     "columns only": (
         _only("columns"),
-        "It lets a mask through that forgets the rows: strangers above and below the seam hear each other.",
+        "It lets a mask through that forgets the rows: tokens above and below the seam attend to each other.",
     ),
     "one direction": (
         _other_mask(lambda different, *_: different <= 0),
