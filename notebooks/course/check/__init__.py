@@ -4,7 +4,7 @@
 
     check.pad_centred(pad_centred)  # the student's function
 
-prints a verdict of a few lines, and shows what the function does if it is right.
+prints a verdict of a few lines, returns it, and shows what the function does if it is right.
 """
 
 from course.check.bug_hunt import (

@@ -7,13 +7,14 @@ import textwrap
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
 import torch
 
 from course import figures
+from course.check.watch import Stopped, Watch, code_of
 from swin_cifar.data import load_shapes10
 from swin_cifar.model import SwinTransformerBlock, cached_mask
 from swin_cifar.windows import shifted_window_mask
@@ -23,6 +24,9 @@ from swin_cifar.windows import shifted_window_mask
 class Verdict:
     passed: bool | None  # None: not attempted
     text: str
+
+    def _ipython_display_(self):
+        """Nothing: a check has printed it, and its cell in a notebook ends with the call."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ class Wrong(Exception):
 class Exercise:
     """What one exercise asks for, and how a check finds out what is wrong with an attempt.
 
-    Called with a student's function it prints a verdict, and draws what the function does
-    if it is right. The inputs are made so that mistakes show: maps that are not square, more
-    than one picture, numbers that are all different.
+    Called with a student's function it prints a verdict, draws what the function does
+    if it is right, and returns the verdict. The inputs are made so that mistakes show: maps that
+    are not square, more than one picture, numbers that are all different.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Exercise:
     axes: str = ""  # of the result, such as "(B, nW, N, C)"
     call: Callable = lambda function, *inputs: function(*inputs)  # what is compared
     tolerance: float = 1e-5
+    forbidden: dict = field(default_factory=dict)  # {what is asked for: seen(watch, *inputs) -> bool}
 
     def __call__(self, function):
         verdict = self.verdict(function)
@@ -61,13 +66,14 @@ class Exercise:
             with torch.random.fork_rng([]), _fresh_masks():
                 torch.manual_seed(0)
                 try:
-                    picture = self.picture(function)
+                    picture = self.picture(Watch(function))
                 except Exception as error:  # other inputs than the cases
                     print(
                         _say(None, f"But for the input of a picture, {explain_error(error, function)}").text
                     )
-                    return
+                    return verdict
                 figures.show(*picture)
+        return verdict
 
     def verdict(self, function):
         """-> Verdict. Nothing that a student's function does or raises comes out of here."""
@@ -77,7 +83,13 @@ class Exercise:
             torch.manual_seed(0)
             cases = self.cases()
             answers = {label: self._run(self.answer, inputs) for label, inputs in cases.items()}
-            attempts = {label: self._run(function, inputs) for label, inputs in cases.items()}
+            attempts, watch = {}, Watch(function)
+            for label, inputs in cases.items():
+                watch.begin()
+                attempts[label] = self._run(watch, inputs)
+                if isinstance(attempts[label].error, Stopped):
+                    return _say(False, f"Not right yet. {attempts[label].error} (Tried with: {label}.)")
+                attempts[label].avoided = self._avoided(watch, inputs)
             if any(_is_skeleton(attempt.error, function) for attempt in attempts.values()):
                 return _say(None, f"{self.name} is not written yet. Run this cell again when it is.")
             return self._judge(function, attempts, answers, cases)
@@ -89,6 +101,9 @@ class Exercise:
             what = f"{attempts[changed[0]].changed} ({changed[0]})"
             return _say(False, f"Not right yet. The function changes {what}: make a new tensor.")
         if len(right) == len(cases):
+            avoided = [attempt.avoided for attempt in attempts.values() if attempt.avoided]
+            if avoided:
+                return _say(False, f"The result is right, but not yet the way to it. {avoided[0]}")
             return _say(True, f"Right. Tried with: {'; '.join(cases)}.")
         for message, mistake in self.mistakes.items():
             if self._fits(mistake, attempts, answers, cases):
@@ -102,6 +117,12 @@ class Exercise:
             return _say(False, f"Not right yet, for instance for {label}{message}")
         those = f": {'; '.join(right)}" if len(right) < 3 else f" {len(right)} of {len(cases)} inputs"
         return _say(False, f"Right for{those}. Not for {label}{message}")
+
+    def _avoided(self, watch, inputs):
+        """-> in words, what the function has used in place of what it is asked to write, or ""."""
+        if code_of(self.answer) in watch.functions:
+            return f"It is made by the answer inside the check: write {self.name} yourself."
+        return next((asked for asked, seen in self.forbidden.items() if seen(watch, *inputs)), "")
 
     def _likely(self, wrong, attempts, cases):
         """-> the first input for which one mistake explains what is wrong, and its message, else None."""
@@ -160,6 +181,7 @@ class _Run:
     error: Exception | None
     inputs: tuple
     changed: str  # what it should not have changed
+    avoided: str = ""  # what it was asked to write and has not
 
     def agrees(self, other, tolerance):
         return not (self.error or other.error) and same(self.found, other.found, tolerance)
@@ -314,6 +336,8 @@ def explain_error(error, function):
     message = f"{type(error).__name__}: {textwrap.shorten(message, 100, placeholder=' ...')}".strip(": ")
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if isinstance(error, Stopped):
+        return f"it does not end well: {error}"
     if not frames:
         return f"it cannot be called as the skeleton can: {message}"
     line = textwrap.shorten(frames[-1].line, 80, placeholder=" ...")

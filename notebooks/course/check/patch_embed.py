@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from course import figures
 from course.check.core import Exercise, numbered, sample_image
+from course.check.watch import loops, uses
 
 # --- pad_centred -------------------------------------------------------------------------
 
@@ -164,6 +165,12 @@ patches_at_once = Exercise(
         ),
         "After the split, the axes that belong together are not neighbours yet: write "
         "down the order of all six axes before and after.": _channels_within,
+    },
+    forbidden={
+        "You visit the patches in a loop. Asked for are steps that move all of them at once.": loops,
+        "`unfold` cuts the patches. Asked for is a way without it: split axes, and let them change places.": (
+            uses("unfold", "im2col")
+        ),
     },
     picture=_draw_patches,
     axes="(B, H, W, 3, P, P)",

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from course import figures
 from course.check.core import Exercise
+from course.check.watch import loops
 
 # --- favourite_offset --------------------------------------------------------------------
 
@@ -154,6 +155,9 @@ index_of_rectangle = Exercise(
         "The offset is reversed: it is query minus key. Which of them belongs to the rows of the matrix?": (
             partial(_index, sign=-1)
         ),
+        "Height and width have changed places. The window has `height` rows of `width` tokens.": (
+            lambda height, width: _index(width, height)
+        ),
         "Every offset has a number of its own, but dx is the leading digit. It should be dy.": (
             partial(_index, major="dx")
         ),
@@ -165,6 +169,7 @@ index_of_rectangle = Exercise(
             lambda height, width: _index(height, width, added=max(height, width) - 1)
         ),
     },
+    forbidden={"You visit the pairs in a loop. Asked for is a way to number all of them at once.": loops},
     picture=_draw_index,
     axes="(N, N)",
 )
@@ -215,6 +220,11 @@ def _heads_mixed(table, M, m):
     return square[:, take][:, :, take].reshape(heads, -1).T
 
 
+def _multiplier_forgotten(table, M, m):
+    steps = torch.arange(1 - m, m).clamp(1 - M, M - 1) + M - 1
+    return table[(steps[:, None] + steps[None, :]).flatten()]
+
+
 def _heads_first(table, M, m):
     return _resize_by_loops(table, M, m).T
 
@@ -254,6 +264,9 @@ resize_table = Exercise(
         ),
         "You stretch the table from corner to corner and mix its biases. Every known offset keeps its own.": (
             lambda table, M, m: _stretched(table, M, m, "corners")
+        ),
+        "dy + dx is the number of another offset: dy is the leading digit. By what is it multiplied?": (
+            _multiplier_forgotten
         ),
         "The heads are mixed up: the head is the last axis of the table, and reading it "
         "in another shape does not move it to the front.": _heads_mixed,

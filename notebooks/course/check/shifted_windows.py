@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from course import figures
 from course.check.core import Exercise, numbered, sample_image
+from course.check.watch import calls, uses
 from swin_cifar.layers import WindowAttention
 from swin_cifar.windows import (
     padded_size,
@@ -65,6 +66,7 @@ cyclic_shift = Exercise(
         ),
         "What leaves is missing: the result is smaller than the map.": lambda x, shift: x[:, shift:, shift:],
     },
+    forbidden={"`roll` moves the map. Asked for is its work, done by slices and `torch.cat`.": uses("roll")},
     picture=_draw_shift,
     axes="(B, H, W, C)",
 )
@@ -131,6 +133,9 @@ mask_by_distance = Exercise(
         "other: it is the rolled map that is cut into windows.": lambda H, W, M, shift: _mask(H, W, M, 0),
         "The positions are rolled the wrong way: the map moves up and left, so window 0 "
         "begins with row `shift`.": (partial(_mask, roll=1)),
+        "Height and width have changed places: the map has H rows and W columns.": (
+            lambda H, W, M, shift: _mask(W, H, M, shift)
+        ),
         "Only the rows count. Tokens far apart sideways may not attend to each other either.": partial(
             _mask, axes="rows"
         ),
@@ -142,6 +147,11 @@ mask_by_distance = Exercise(
         "windows as a map is cut.": (partial(_mask, cut=False)),
         "The distance is the same in both directions, but you forbid only one of them: what does abs() "
         "do?": _one_direction,
+    },
+    forbidden={
+        "`shifted_window_mask` makes the mask. Asked for is its work, done by the distances of the tokens.": (
+            calls(shifted_window_mask)
+        )
     },
     picture=_draw_mask,
     axes="(nW, N, N)",

@@ -7,6 +7,7 @@ import torch
 
 from course import figures
 from course.check.core import Exercise, Symptom, numbered, sample_images
+from course.check.watch import calls
 from swin_cifar.model import create_model
 from swin_cifar.weights import torchvision_model, torchvision_name
 
@@ -172,6 +173,11 @@ our_name = Exercise(
         "Blocks and mergings have changed places: features.1 holds the first stage's "
         "blocks, features.2 the first merging.": _renamed_odd_even,
     },
+    forbidden={
+        "The package's own function finds the names. Asked for is the rule, written by you.": (
+            calls(torchvision_name)
+        )
+    },
     picture=_draw_names,
 )
 
@@ -224,6 +230,12 @@ def _only_kept(x, branch, kept, p):
     return x[kept] + branch(x[kept]) / (1 - p)
 
 
+def _branch_alone(x, branch, kept, p, scale=True):
+    out = x.clone()
+    out[kept] = branch(x[kept]) / (1 - p if scale else 1)
+    return out
+
+
 def _draw_branch(function):
     pictures = sample_images()[:6] / 2
     kept = torch.tensor([True, False, True, True, False, True])
@@ -265,6 +277,10 @@ add_branch = Exercise(
             partial(_add_branch, stays=False)
         ),
         "x itself is divided by 1 - p as well. Only the branch is.": _all_scaled,
+        "A kept picture becomes its branch alone. The branch is added to x.": _branch_alone,
+        "A kept picture becomes its branch alone. The branch is divided by 1 - p, and added to x.": partial(
+            _branch_alone, scale=False
+        ),
         "The wrong pictures get the branch: True in `kept` means keep.": partial(
             _add_branch, of=lambda kept: ~kept
         ),

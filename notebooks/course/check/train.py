@@ -9,6 +9,7 @@ from torch import nn
 
 from course import figures
 from course.check.core import Exercise
+from course.check.watch import calls
 
 # --- trapezoid ---------------------------------------------------------------------------
 
@@ -172,6 +173,11 @@ clip_by_hand = Exercise(
             )
         ),
         "Nothing is clipped.": lambda gradients, max_norm: gradients,
+    },
+    forbidden={
+        "PyTorch's own function clips. Asked for is its work: one length, one factor.": calls(
+            nn.utils.clip_grad_norm_
+        )
     },
     picture=_draw_clip,
 )

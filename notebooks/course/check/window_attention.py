@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from course import figures
 from course.check.core import Exercise, Symptom, sample_image
+from course.check.watch import uses
 
 # --- stable_softmax ----------------------------------------------------------------------
 
@@ -36,6 +37,17 @@ def _looks_clamped(found, scores):
     top = scores.topk(2, dim=-1).values
     pairs = found.topk(2, dim=-1).values
     return ((pairs[..., 0] - pairs[..., 1] < 1e-6) & (top[..., 0] - top[..., 1] > 1e-3)).any()
+
+
+def _hides_nan(found, scores):
+    """What `softmax_by_hand` gives, with one number wherever that is nan."""
+    by_hand = _share(scores.exp())
+    if not isinstance(found, torch.Tensor) or found.shape != scores.shape or found.isnan().any():
+        return False
+    hidden = found[by_hand.isnan()]
+    return torch.allclose(found[~by_hand.isnan()], by_hand[~by_hand.isnan()]) and bool(
+        (hidden == hidden[:1]).all()
+    )
 
 
 def _draw_softmax(function):
@@ -70,11 +82,18 @@ stable_softmax = Exercise(
         "differences may stay.": (
             lambda scores: (scores / scores.abs().amax(dim=-1, keepdim=True)).softmax(dim=-1)
         ),
+        "Where float32 cannot hold exp, the nan is hidden behind another number, which is no weight either. "
+        "What keeps exp small, so that there is no nan?": Symptom(_hides_nan),
         "You cut large scores off, so that different scores get the same weight.": Symptom(_looks_clamped),
         "The columns add up to 1, not the rows. The last axis belongs to one query.": _columns,
         "The weights of a row do not add up to 1: the division is missing.": (
             lambda scores: (scores - scores.amax(dim=-1, keepdim=True)).exp()
         ),
+    },
+    forbidden={
+        "PyTorch's `softmax` makes the weights. Asked for is its work: exp, sum and a division.": uses(
+            "_softmax", "_log_softmax", "_safe_softmax", "_scaled_dot_product_flash_attention_for_cpu"
+        )
     },
     picture=_draw_softmax,
     axes="(..., N)",
@@ -130,6 +149,12 @@ def _one_head_cases():
     }
 
 
+def _computes_other_heads(watch, x, weight, bias, heads, head):
+    """More products than q, k and v of one head and its scores need?"""
+    B, nW, N, C = x.shape
+    return sum(watch.results("mm", "addmm", "bmm")) > B * nW * N * (3 * C // heads + N)
+
+
 def _draw_one_head(function):
     image = sample_image()[:, 8:24, 12:28]
     tokens = image.unfold(1, 4, 4).unfold(2, 4, 4).permute(1, 2, 0, 3, 4).reshape(16, 48)
@@ -179,6 +204,11 @@ one_head = Exercise(
             x, weight, bias, heads, 0
         ),
     },
+    forbidden={
+        "You compute all heads and keep one. Asked for is less: take only the rows that this head needs.": (
+            _computes_other_heads
+        )
+    },
     picture=_draw_one_head,
     axes="(B, nW, N, N)",
 )
@@ -192,9 +222,9 @@ def _attend_at_once(q, chunks):
     return (scores.softmax(dim=-1) @ v.double()).float()
 
 
-def _running(q, chunks, maximum="rescaled", scale=True, rescale=("sum", "out")):
+def _running(q, chunks, maximum="rescaled", scale=True, rescale=("sum", "out"), start=-math.inf):
     """Chunk by chunk, with a mistake if asked for."""
-    out, total, largest = 0, 0, torch.full((len(q), 1), -math.inf if maximum != "none" else 0.0)
+    out, total, largest = 0, 0, torch.full((len(q), 1), start if maximum != "none" else 0.0)
     for k, v in chunks:
         scores = q @ k.T / (math.sqrt(q.shape[1]) if scale else 1)
         new = largest if maximum == "none" else torch.maximum(largest, scores.amax(dim=1, keepdim=True))
@@ -229,6 +259,19 @@ def _chunks(sizes, d=8, growth=1.0):
     return 2 * torch.randn(5, d), pairs
 
 
+def _far_below():
+    """q (5, 8), and two chunks: all scores are near -283."""
+    return 10 + torch.randn(5, 8), [(-10 + torch.randn(n, 8), torch.randn(n, 8)) for n in (4, 3)]
+
+
+def _holds_all_keys(watch, q, chunks):
+    """A matrix with the scores of all keys, or all keys themselves, though they come in chunks?"""
+    keys, d = sum(len(k) for k, _ in chunks), q.shape[1]
+    if len(chunks) == 1 or keys <= d + 1:  # too few to tell a row of scores from a row of values
+        return False
+    return max(watch.results("mm", "addmm", "bmm", "cat", "stack"), default=0) >= len(q) * keys
+
+
 def _draw_chunks(function):
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(64, 16, generator=generator) for _ in range(3))
@@ -250,6 +293,7 @@ attend_in_chunks = Exercise(
         "scores that grow from chunk to chunk": _chunks([4, 4, 4], growth=3.0),
         "scores that shrink from chunk to chunk": _chunks([4, 4, 4], growth=1 / 3),
         "scores in the hundreds": _chunks([3, 3, 3], growth=20.0),
+        "scores near -283": _far_below(),
     },
     mistakes={
         "You take the mean of the chunks' outputs. A chunk with larger scores must "
@@ -261,6 +305,14 @@ attend_in_chunks = Exercise(
         "Divide once, at the end.": (_sum_of_chunks),
         "Scores in the hundreds give nan or 0: subtract the largest score that each query has seen so far.": (
             partial(_running, maximum="none")
+        ),
+        "Scores in the hundreds give nan, and it is hidden behind 0: subtract the largest score that each "
+        "query has seen so far.": lambda q, chunks: _running(q, chunks, maximum="none").nan_to_num(),
+        "The maximum begins at 0. Scores far below 0 never reach it: every exp is 0, and 0 / 0 is nan. "
+        "No score may be below its beginning.": partial(_running, start=0.0),
+        "The maximum begins at 0. Scores far below 0 never reach it, and the nan of 0 / 0 is hidden. "
+        "No score may be below its beginning.": (
+            lambda q, chunks: _running(q, chunks, start=0.0).nan_to_num()
         ),
         "Each chunk subtracts its own largest score, and the sums of different chunks "
         "are added as if they had subtracted the same.": partial(_running, maximum="of the chunk"),
@@ -277,6 +329,11 @@ attend_in_chunks = Exercise(
         "Only the first chunk counts. Does `return` stand inside the loop?": lambda q, chunks: _chunk(
             q, *chunks[0]
         ),
+    },
+    forbidden={
+        "You put the chunks together again. Asked for is a way that uses each chunk once and forgets it.": (
+            _holds_all_keys
+        )
     },
     picture=_draw_chunks,
     axes="(N, d)",

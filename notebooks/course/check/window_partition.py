@@ -6,6 +6,7 @@ import torch
 
 from course import figures
 from course.check.core import Exercise, numbered, sample_image
+from course.check.watch import loops
 
 # --- partition_channels_first ------------------------------------------------------------
 
@@ -69,7 +70,7 @@ partition_channels_first = Exercise(
         "a square map": (numbered(1, 2, 4, 4), 2),
         "a map wider than high": (numbered(1, 2, 4, 6), 2),
         "two pictures, higher than wide": (numbered(2, 3, 6, 4), 2),
-        "M = 3": (numbered(1, 5, 6, 9), 3),
+        "M = 3": (numbered(1, 5, 9, 12), 3),
     },
     mistakes={
         "The channels are where they should be, but a transpose is missing: each "
@@ -88,6 +89,7 @@ partition_channels_first = Exercise(
         "The tokens inside each window are numbered column by column. They come row by "
         "row.": _tokens_columns_first,
     },
+    forbidden={"You visit the windows in a loop. Asked for are steps that move all of them at once.": loops},
     picture=_draw_partition,
     axes="(B, nW, N, C)",
 )
@@ -252,6 +254,7 @@ reverse_rectangles = Exercise(
             lambda *inputs: _reverse_by_loops(*inputs).transpose(1, 2)
         ),
     },
+    forbidden={"You visit the windows in a loop. Asked for are steps that move all of them at once.": loops},
     picture=_draw_reverse,
     axes="(B, H, W, C)",
 )
