@@ -45,7 +45,7 @@ def first_line(error: BaseException) -> str:
 
 def shows_bars() -> bool:
     """Whether what is printed can be written over: on a terminal and in a notebook, not in a file."""
-    return sys.stdout.isatty() or "ipykernel" in sys.modules
+    return sys.stdout.isatty() or type(sys.stdout).__module__.startswith("ipykernel")
 
 
 def write_atomically(path: str | Path, content: bytes | dict) -> None:

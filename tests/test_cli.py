@@ -25,6 +25,7 @@ from swin_cifar.config import MODELS, RECIPES
 from swin_cifar.data import load_shapes10
 from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
+from swin_cifar.system import shows_bars
 
 ROOT = Path(__file__).parents[1]
 RUN = Path("checkpoints/runs/nano_shapes10.pt")
@@ -382,6 +383,13 @@ def test_names_in_any_script_stop_nothing(untrained, encoding):
 def test_where_no_terminal_is_there_is_a_line_for_each_epoch_and_no_bar(finished_run, press_ctrl_c, capsys):
     assert "steps/s" not in finished_run[1] and "\r" not in finished_run[1]
     assert re.search(r"^epoch 1/1  loss ", finished_run[1], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("module", "shown"), [("ipykernel.iostream", True), ("_io", False)])
+def test_a_notebook_shows_the_bar_and_a_file_does_not(module, shown, monkeypatch):
+    stream = type("Stream", (io.StringIO,), {"__module__": module})()
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert shows_bars() == shown
 
 
 def test_the_version_is_printed(capsys):
