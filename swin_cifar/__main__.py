@@ -272,7 +272,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, help="pictures in a batch (default: 512 on a GPU, else 32)")
     p.add_argument("--repeats", type=int, default=11, help="measurements of each (default: 11)")
     p.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
-    p.add_argument("--parts", nargs="+", choices=bench.PARTS, default=bench.PARTS, help="what to measure")
+    parts = "what to measure (default: all of these but company, which takes minutes)"
+    p.add_argument("--parts", nargs="+", choices=(*bench.PARTS, "company"), default=bench.PARTS, help=parts)
     p.add_argument("--out", type=Path, default=RUNS / "bench.json", help="where to write the JSON")
     return top
 

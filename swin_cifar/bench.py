@@ -1,14 +1,20 @@
 """Measure this model beside torchvision's and timm's, the data path, and cost against resolution.
 
 Everything compared is timed in turns in one process, so that a change in the machine's load
-meets all alike; figures are medians with quartiles.
+meets all alike; figures are medians with quartiles. Training beside other programs, where each
+turn is a process of its own, takes minutes and is measured only when it is asked for.
 """
 
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +24,13 @@ from torch import Tensor, nn
 from swin_cifar.config import SwinConfig, model_config, preset_name, train_config
 from swin_cifar.data import load_shapes10, training_batch
 from swin_cifar.layers import FastLinear
-from swin_cifar.model import SwinTransformer, SwinTransformerBlock
+from swin_cifar.model import SwinTransformer, SwinTransformerBlock, create_model
 from swin_cifar.system import count_flops, device_name, first_line, versions
+from swin_cifar.training import fit
 from swin_cifar.variants import GlobalAttention
 from swin_cifar.weights import torchvision_model, torchvision_state_dict
 
-PARTS = ("models", "attention", "data", "resolution")
+PARTS = ("models", "attention", "data", "resolution")  # and "company", which takes minutes
 Report = Callable[[str], object]  # takes one line of text after another
 Times = dict[str, float]  # "median", "q1", "q3", in seconds
 
@@ -47,8 +54,9 @@ def run(
         "attention": lambda: bench_attention(config, device, batch_size, repeats),
         "data": lambda: bench_data(device, repeats),
         "resolution": lambda: bench_resolution(device, repeats),
+        "company": lambda: bench_company(device, repeats),
     }
-    return result | {part: measurements[part]() for part in PARTS if part in parts}
+    return result | {part: measurement() for part, measurement in measurements.items() if part in parts}
 
 
 def measure(functions: dict[str, Callable], repeats: int, device: torch.device) -> dict[str, Times]:
@@ -241,3 +249,61 @@ def bench_resolution(
         w, g = (1000 * t[name]["median"] for name in layers)
         report(f"  {size:3} x {size:3} pixels {side**2:24,} {w:13.2f} {g:13.2f} {g / w:10.1f}")
     return rows
+
+
+# --- training while other programs run --------------------------------------------------
+
+WAYS = {  # the environment of a fresh process, for its OpenMP threads
+    "waiting threads spin": {},  # for some milliseconds, then they sleep
+    "waiting threads sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
+# A program that never rests, and ends when what started it closes the pipe or is no more.
+BUSY = """import os, sys, threading
+threading.Thread(target=lambda: os._exit(len(sys.stdin.read()))).start()
+while True: pass"""
+
+
+def bench_company(
+    device: torch.device, repeats: int, busy: Sequence[int] = (0, 1, 2), count: int = 2048
+) -> dict[str, dict[str, Times]]:
+    """Training `nano` beside so many busy processes -> {way: {"beside n": images/s}}; CPU only, else {}."""
+    if device.type != "cpu":
+        print(f"\ntraining beside busy processes: only measured on a CPU, not on {device.type}")
+        return {}
+    speeds = {way: {f"beside {n}": [] for n in busy} for way in WAYS}
+    for n, way in [(n, way) for n in busy for way in WAYS] * repeats:
+        with busy_processes(n):
+            speeds[way][f"beside {n}"].append(_speed_of_a_process(WAYS[way], count))
+    result = {way: {n: _quartiles(values) for n, values in row.items()} for way, row in speeds.items()}
+    print("\ntraining nano, images/s, beside so many busy processes" + "".join(f"{n:>8}" for n in busy))
+    for way, row in result.items():
+        print(f"  {way:52}" + "".join(f"{speed['median']:8,.0f}" for speed in row.values()))
+    return result
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[list[subprocess.Popen]]:
+    """So many processes that take all the time they get; however this is left, they end."""
+    command, options = [sys.executable, "-c", BUSY], {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with ExitStack() as stack:  # which closes the pipes and waits
+        yield [stack.enter_context(subprocess.Popen(command, **options)) for _ in range(count)]
+
+
+def _speed_of_a_process(environment, count):
+    """-> `training_speed` in a fresh process, in images/s."""
+    code = "import torch\n"  # first: for what the package asks for it is then too late
+    code += f"from swin_cifar.bench import training_speed\nprint(training_speed({count}))"
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    options = {"env": inherited | environment, "cwd": Path(__file__).parents[1], "text": True}
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, **options)
+    if child.returncode:
+        raise RuntimeError(f"a process that trains failed: {child.stderr.strip().splitlines()[-1:]}")
+    return float(child.stdout)
+
+
+def training_speed(count: int) -> float:
+    """The second of two epochs of `nano` on `count` pictures, as `fit` runs it on the CPU -> images/s."""
+    data, _ = load_shapes10(count, 10)
+    history = fit(create_model("nano"), data, recipe=train_config("nano", epochs=2), progress=False)
+    return history.epochs[-1].images_per_second

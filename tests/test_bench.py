@@ -1,7 +1,11 @@
 """What is compared is the same network; turns are taken; the figures are medians."""
 
 import json
+import subprocess
+import sys
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,3 +91,67 @@ def test_where_nothing_compiles_the_rest_is_measured(monkeypatch, capsys):
     result = bench.bench_models(model_config("nano"), CPU, 2, 1, True)
     assert "compiled forward: not measured: no compiler\n" in capsys.readouterr().out
     assert "eager forward" in result and "compiled forward" not in result
+
+
+# --- training beside other programs -----------------------------------------------------
+
+
+@pytest.mark.slow
+def test_training_beside_busy_processes_is_measured_when_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "bench_company", partial(bench.bench_company, busy=(0, 1), count=128))
+    result = bench.run("nano", "cpu", repeats=1, parts=["company"])
+    assert set(result["company"]) == set(bench.WAYS) and "models" not in result
+    for row in result["company"].values():
+        assert list(row) == ["beside 0", "beside 1"]
+        assert all(0 < speed["q1"] <= speed["median"] <= speed["q3"] for speed in row.values())
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert lines[0].split()[-2:] == ["0", "1"]
+    assert [line.split("  ")[1] for line in lines[1:]] == list(bench.WAYS)
+    json.dumps(result)
+
+
+def test_ways_to_wait_take_turns_in_fresh_processes(monkeypatch, capsys):
+    turns = []
+
+    def speed(environment, count):
+        turns.append((environment, count))
+        return float(len(turns))
+
+    monkeypatch.setattr(bench, "_speed_of_a_process", speed)
+    result = bench.bench_company(CPU, 3, busy=[0], count=7)
+    assert turns == [(environment, 7) for environment in bench.WAYS.values()] * 3
+    assert [row["beside 0"]["median"] for row in result.values()] == [4, 5, 6]  # turns 1, 4, 7 and so on
+    assert "4       5" not in capsys.readouterr().out  # a row for each way
+
+
+def test_a_process_gets_what_its_way_asks_for_and_nothing_inherited(monkeypatch):
+    def run(command, env, **options):
+        seen.append((env.get("OMP_WAIT_POLICY"), env.get("OMP_NUM_THREADS"), "PATH" in env))
+        return subprocess.CompletedProcess(command, 0, stdout="12.5\n")
+
+    seen = []
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [bench._speed_of_a_process(way, 128) for way in bench.WAYS.values()] == [12.5] * 3
+    assert seen == [(None, None, True), ("PASSIVE", None, True), (None, "1", True)]
+
+
+def test_company_is_for_processors(capsys):
+    assert bench.bench_company(torch.device("cuda"), 1) == {}
+    assert "only measured on a CPU, not on cuda" in capsys.readouterr().out
+
+
+def test_busy_processes_end_on_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), bench.busy_processes(2) as processes:
+        assert [process.poll() for process in processes] == [None, None]
+        raise KeyboardInterrupt
+    assert None not in [process.returncode for process in processes]
+
+
+def test_busy_processes_end_with_what_started_them():
+    code = "import os\nfrom swin_cifar import bench\nwith bench.busy_processes(2) as them:\n"
+    code += "    print(len(them), flush=True)\n    os._exit(3)  # nothing is cleaned up"
+    options = {"cwd": Path(bench.__file__).parents[1], "stdout": subprocess.PIPE, "text": True}
+    run = subprocess.run([sys.executable, "-c", code], timeout=60, **options)  # until all have closed stdout
+    assert (run.returncode, run.stdout) == (3, "2\n")

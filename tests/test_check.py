@@ -1,5 +1,6 @@
 """The exercises: solutions pass, skeletons are not attempts, and every planted mistake is named."""
 
+import contextlib
 import inspect
 import re
 import signal
@@ -376,6 +377,27 @@ def fills_the_memory(x):
 
 def makes_a_giant(x):
     return x + torch.ones(100_000, 100_000, 100).sum()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarm")
+def test_an_alarm_after_the_function_ended_breaks_nothing(monkeypatch):
+    """It rang while the output was put back, and left a stream of the check in its place."""
+
+    class Late(watch.Watch):
+        @contextlib.contextmanager
+        def _cut(self):
+            try:
+                yield
+            finally:
+                signal.raise_signal(signal.SIGALRM)
+                done.append(True)
+
+    done, notebook = [], {"signal": signal}
+    exec("def three(): return 3\ndef rings(): signal.raise_signal(signal.SIGALRM)", notebook)
+    assert Late(notebook["three"])() == 3
+    with pytest.raises(watch.Stopped, match="never ends"):
+        Late(notebook["rings"])()
+    assert done == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -38,6 +38,7 @@ class Watch:
 
     def __init__(self, function):
         self.function = function
+        self.notebook = getattr(function, "__globals__", None)  # what the student's own code is known by
         self.left = LETTERS
         self.begin()
 
@@ -49,6 +50,7 @@ class Watch:
         self.bytes = 0
 
     def __call__(self, *inputs):
+        _load_what_watching_needs()
         try:
             with self._alarm(), self._trace(), _Operators(self), self._cut():
                 return self.function(*inputs)
@@ -76,7 +78,7 @@ class Watch:
         if not (main and hasattr(signal, "setitimer")):  # then the trace looks at the clock
             yield
             return
-        before = signal.signal(signal.SIGALRM, _too_long)
+        before = signal.signal(signal.SIGALRM, self._rings)
         signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)
         try:
             yield
@@ -84,10 +86,15 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
 
+    def _rings(self, _, frame):
+        """Stop the student's code, but not what puts everything back in its place after it."""
+        while frame and frame.f_code is not Watch.__call__.__code__:
+            if frame.f_globals is self.notebook:
+                _too_long()
+            frame = frame.f_back
+
     @contextlib.contextmanager
     def _trace(self):
-        notebook = getattr(self.function, "__globals__", None)
-
         def line(frame, event, argument):
             if event == "line":
                 self.lines[frame.f_code, frame.f_lineno] += 1
@@ -97,7 +104,7 @@ class Watch:
 
         def call(frame, event, argument):
             self.functions.add(frame.f_code)
-            return line if frame.f_globals is notebook else None
+            return line if frame.f_globals is self.notebook else None
 
         before = sys.gettrace()
         sys.settrace(call)
@@ -112,12 +119,19 @@ class Watch:
             yield
 
 
-def _too_long(*_):
+def _too_long():
     raise _Stop(f"It was stopped after {SECONDS} seconds. Is there a loop that never ends?")
 
 
 def _too_large():
     raise _Stop(f"It was stopped: it makes tensors of more than {BYTES // 2**30} GB. Are they this large?")
+
+
+@cache
+def _load_what_watching_needs():
+    """PyTorch imports much at the first watched operator; stopped halfway, that stays broken."""
+    with _Operators(Watch(None)):
+        torch.zeros(2, 3).sum().item()
 
 
 class _Operators(TorchDispatchMode):
