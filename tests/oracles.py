@@ -24,6 +24,15 @@ def enlarge_weights(module):
     return module
 
 
+@torch.no_grad()
+def number_weights(model):
+    """Weights that are the same whatever random numbers a version of PyTorch draws."""
+    for i, (name, parameter) in enumerate(model.named_parameters()):
+        wave = (torch.arange(parameter.numel(), dtype=torch.float64) * 0.7 + i).sin().view_as(parameter)
+        parameter.copy_(0.1 * wave + ("norm" in name and name.endswith("weight")))
+    return model
+
+
 def true_windows(size, window_size, shift):
     """Bounds (start, end) of the windows along one axis as they lie on the real map."""
     if shift == 0 or size <= window_size:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from oracles import attention_in_true_windows, enlarge_weights, true_windows
+from oracles import attention_in_true_windows, enlarge_weights, number_weights, true_windows
 from swin_cifar import (
     PatchMerging,
     SwinConfig,
@@ -222,13 +222,12 @@ def test_bad_input_is_named(call, message):
 
 @pytest.mark.parametrize(
     ("name", "logits", "gradient"),
-    [("nano", [-0.49133, -0.68046, -0.25829, 0.88589], 118.28928),
-     ("mini", [-0.31598, -0.75761, 1.40394, -1.26041], 283.99844)],
+    [("nano", [-0.8869, 0.64008, 0.42588, -0.80891], 20.13652),
+     ("mini", [0.94475, 1.00278, -0.64159, -1.26287], 42.41164)],
 )  # fmt: skip
-def test_the_same_seed_gives_the_same_logits_and_gradients_as_ever(name, logits, gradient):
+def test_the_same_weights_give_the_same_logits_and_gradients_as_ever(name, logits, gradient):
     """As version 0.1.0 gave them, before its rooms were moved."""
-    torch.manual_seed(0)
-    model = create_model(name).eval()
+    model = number_weights(create_model(name)).eval()
     answer = model(torch.linspace(-2, 2, 4 * 3 * 32 * 32).view(4, 3, 32, 32).sin())
     (answer * torch.linspace(-1, 1, 40).view(4, 10)).sum().backward()
     assert answer[0, :4].tolist() == pytest.approx(logits, abs=2e-5)

@@ -9,6 +9,7 @@ import torch
 
 import swin_cifar.run as run
 import swin_cifar.training as training
+from oracles import number_weights
 from study import flat_model
 from swin_cifar import TrainConfig, create_model, evaluate, fit, learning_rate, load_checkpoint, load_shapes10
 from swin_cifar.checkpoint import CheckpointError
@@ -134,18 +135,20 @@ def test_the_averaged_weights_are_the_mean_that_the_decay_says(data):
         torch.testing.assert_close(p.detach(), 3 / 12 * first + 9 / 12 * w2)
 
 
-def test_the_same_seed_ends_with_the_same_weights_as_ever():
-    """As version 0.1.0 ended, before its rooms were moved: 20 steps with all that a recipe can draw."""
+def test_the_same_start_ends_with_the_same_weights_as_ever():
+    """As version 0.1.0 ended, before its rooms were moved: 20 steps with all augmentation and averaging.
+
+    Without DropPath, whose random numbers changed between versions of PyTorch.
+    """
     train, validation = load_shapes10(320, 64)
     recipe = train_config("nano", epochs=2, batch_size=32, mixup_prob=0.3, cutmix_prob=0.3, ema_decay=0.9)
-    torch.manual_seed(0)
-    model = create_model("nano", drop_path_rate=0.2)
+    model = number_weights(create_model("nano"))
     last = fit(model, train, validation, recipe, progress=False).epochs[-1]
     weights = torch.cat([p.detach().double().flatten() for p in model.parameters()])
-    assert weights.sum().item() == pytest.approx(909.891, abs=0.05)
-    assert weights.abs().sum().item() == pytest.approx(14715.702, abs=0.05)
-    assert last.train_loss == pytest.approx(2.40401, abs=1e-3)
-    assert last.validation_loss == pytest.approx(2.37460, abs=1e-3)
+    assert weights.sum().item() == pytest.approx(909.8813, abs=0.02)
+    assert weights.abs().sum().item() == pytest.approx(20196.336, abs=0.05)
+    assert last.train_loss == pytest.approx(2.32292, abs=1e-3)
+    assert last.validation_loss == pytest.approx(2.33306, abs=1e-3)
 
 
 def test_same_seed_same_weights_other_seed_others(data):
