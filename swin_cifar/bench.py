@@ -25,7 +25,7 @@ from swin_cifar.config import SwinConfig, model_config, preset_name, train_confi
 from swin_cifar.data import load_shapes10, training_batch
 from swin_cifar.layers import FastLinear
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock, create_model
-from swin_cifar.system import count_flops, device_name, first_line, versions
+from swin_cifar.system import FastestThreads, count_flops, device_name, first_line, versions
 from swin_cifar.training import fit
 from swin_cifar.variants import GlobalAttention
 from swin_cifar.weights import torchvision_model, torchvision_state_dict
@@ -254,8 +254,9 @@ def bench_resolution(
 # --- training while other programs run --------------------------------------------------
 
 WAYS = {  # the environment of a fresh process, for its OpenMP threads
-    "waiting threads spin": {},  # for some milliseconds, then they sleep
-    "waiting threads sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "threads as training chooses": {},
+    "all threads, waiting ones spin": {"OMP_NUM_THREADS": "all"},  # for some milliseconds, then they sleep
+    "all threads, waiting ones sleep": {"OMP_NUM_THREADS": "all", "OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 # A program that never rests, and ends when what started it closes the pipe or is no more.
@@ -290,12 +291,12 @@ def busy_processes(count: int) -> Iterator[list[subprocess.Popen]]:
         yield [stack.enter_context(subprocess.Popen(command, **options)) for _ in range(count)]
 
 
-def _speed_of_a_process(environment, count):
+def _speed_of_a_process(way, count):
     """-> `training_speed` in a fresh process, in images/s."""
-    code = "import torch\n"  # first: for what the package asks for it is then too late
-    code += f"from swin_cifar.bench import training_speed\nprint(training_speed({count}))"
-    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    options = {"env": inherited | environment, "cwd": Path(__file__).parents[1], "text": True}
+    code = f"from swin_cifar.bench import training_speed\nprint(training_speed({count}))"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    way = {name: str(torch.get_num_threads()) if value == "all" else value for name, value in way.items()}
+    options = {"env": inherited | way, "cwd": Path(__file__).parents[1], "text": True}
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, **options)
     if child.returncode:
         raise RuntimeError(f"a process that trains failed: {child.stderr.strip().splitlines()[-1:]}")
@@ -305,5 +306,6 @@ def _speed_of_a_process(environment, count):
 def training_speed(count: int) -> float:
     """The second of two epochs of `nano` on `count` pictures, as `fit` runs it on the CPU -> images/s."""
     data, _ = load_shapes10(count, 10)
+    FastestThreads.FIRST = 2  # in the first epoch
     history = fit(create_model("nano"), data, recipe=train_config("nano", epochs=2), progress=False)
     return history.epochs[-1].images_per_second

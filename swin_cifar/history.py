@@ -1,7 +1,7 @@
 """What a training run was and how it went, as JSON."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -50,6 +50,7 @@ class Epoch:
     images_per_second: float
     validation_loss: float | None = None  # None where no pictures are held out
     validation_accuracy: float | None = None
+    threads: int | None = None  # at its end, where fewer than all were faster
 
     def line(self, epochs: int) -> str:
         """This epoch of so many, in words."""
@@ -58,6 +59,8 @@ class Epoch:
         if self.validation_accuracy is not None:
             text += f"  validation {self.validation_accuracy:.1%}"
         text += f"  rate {self.learning_rate:.1e}  {self.images_per_second:,.0f} images/s"
+        if self.threads:
+            text += f" on {self.threads} thread{'s' * (self.threads > 1)}"
         return f"{text}  {self.seconds:.1f} s"
 
 
@@ -131,6 +134,16 @@ class History:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no history of a training run: {error!r}") from error
+
+
+def continued(saved: History, new: History) -> History:
+    """The history of a saved run that goes on, perhaps on another device or with another torch."""
+
+    def then(before, now):
+        return before if before == now or before.endswith(f", then {now}") else f"{before}, then {now}"
+
+    found = {name: then(saved.versions.get(name, now), now) for name, now in new.versions.items()}
+    return replace(saved, device=then(saved.device, new.device), versions=found)
 
 
 def _measured(items):

@@ -8,12 +8,12 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -27,11 +27,12 @@ from swin_cifar.checkpoint import (
 )
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import ImageSet, normalize, training_batch
-from swin_cifar.history import Epoch, History, Metrics
+from swin_cifar.history import Epoch, History, Metrics, continued
 from swin_cifar.model import SwinTransformer
 from swin_cifar.predict import dtype_of, predict_logits
-from swin_cifar.system import device_name, first_line, shows_bars, versions
+from swin_cifar.system import FastestThreads, compile_or_not, device_name, shows_bars, versions
 
+ESTIMATE = 20, 40  # a run says how long it will take, from what these steps after its start took
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
 READ_EVERY = {"cuda": 20}  # steps, by kind of device, else 1: reading a result makes a GPU wait
 NO_SUMS = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # over the steps of an epoch
@@ -62,9 +63,12 @@ class Run:
         self.rank, self.processes = distributed.rank(), distributed.world_size()
         self._check()
         self.device = next(self.model.parameters()).device
-        on_gpu = self.device.type == "cuda"
         # Older GPUs only emulate bf16, which is slower than float32.
-        self.amp = self.recipe.amp and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.amp = (
+            self.recipe.amp
+            and self.device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
         self.train = self.train.to(self.device)
         self.validation = self.validation.to(self.device) if self.validation else None
         self.steps_per_epoch = len(self.train) // self.recipe.batch_size
@@ -86,12 +90,15 @@ class Run:
             self.checkpoint_path = self.validation = None
         if self.checkpoint_path:
             check_can_save(self.checkpoint_path, self.model, self.train.classes)
+        self.first = self.step
         self.model.train()
         self._forward = self._prepare_forward()
-        self.last_save = self.clock = time.monotonic()
+        self.last_save = self.clock = self.estimate_clock = time.monotonic()
         bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
         bar |= {"leave": False, "disable": not (self.progress and shows_bars())}
         self.bar = self._stack.enter_context(tqdm(**bar))
+        threads = FastestThreads(on=self.device.type == "cpu" and self.processes == 1)
+        self.threads = self._stack.enter_context(closing(threads))  # then they are all again
         gpus = [self.device] if self.device.type == "cuda" else []
         self._stack.enter_context(torch.random.fork_rng(gpus))  # the caller's stays as it was
         if threading.current_thread() is threading.main_thread():  # no other may handle signals
@@ -108,6 +115,7 @@ class Run:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """-> images and targets of this process, which depend on seed and step alone."""
+        self.threads.start(step)
         epoch, place = divmod(step, self.steps_per_epoch)
         if self.order[0] != epoch:
             self.order = epoch, epoch_order(len(self.train), self.recipe.seed, epoch).to(self.device)
@@ -129,6 +137,7 @@ class Run:
 
         Raises TrainingDiverged, KeyboardInterrupt, CheckpointError as `fit` says.
         """
+        self.threads.stop()
         self.unread.append(result)
         self.step += 1
         epoch_ended = self.step % self.steps_per_epoch == 0
@@ -139,12 +148,24 @@ class Run:
         if epoch_ended:
             self._end_epoch(lr)
         save_is_due = epoch_ended and time.monotonic() - self.last_save > SAVE_SECONDS
+        if self.step - self.first in ESTIMATE:
+            self._estimate()
         if self.checkpoint_path and (stop or ended or save_is_due):
             self._save(must=stop or ended)
         if epoch_ended:
             self.clock = time.monotonic()  # validating and saving are not training
         if stop and not ended:
             raise KeyboardInterrupt
+
+    def _estimate(self):
+        """Say how long the training will take, if it is minutes."""
+        before, self.estimate_clock = self.estimate_clock, time.monotonic()
+        minutes = (
+            (self.estimate_clock - before) / (ESTIMATE[1] - ESTIMATE[0]) * (self.total_steps - self.step) / 60
+        )
+        if self.step - self.first == ESTIMATE[1] and self.progress and minutes >= 1:
+            words = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+            self.bar.write(f"about {words} to go", file=sys.stdout)
 
     def _interrupt(self, *_):
         """What a first Ctrl-C does, so that no step is cut in half; a second one stops at once."""
@@ -197,6 +218,7 @@ class Run:
             learning_rate=lr,
             seconds=self.sums["seconds"],
             images_per_second=seen / self.sums["seconds"],
+            threads=self.threads.fewer(),
         )
 
     def _save(self, must):
@@ -225,7 +247,7 @@ class Run:
             self.model.load_state_dict(saved.model.state_dict())
             self.step, self.history = self.total_steps, saved.history
             return
-        self.history = _continued(saved.history, self.history)
+        self.history = continued(saved.history, self.history)
         self.model.load_state_dict(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.sums = state["step"], state["sums"]
@@ -279,20 +301,6 @@ class Run:
         return forward
 
 
-def compile_or_not(model: nn.Module, images: Tensor, amp: bool) -> nn.Module:
-    """The compiled model, or the model itself where it cannot be compiled (no compiler, an old GPU)."""
-    compiled = torch.compile(model)
-    fork_rng = torch.random.fork_rng([images.device] if images.is_cuda else [])
-    try:
-        with fork_rng, torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
-            compiled(images).float().sum().backward()
-    except Exception as error:  # whatever is missing, training goes on without it
-        print(f"not compiled, training goes on: {first_line(error)}", flush=True)
-        compiled = model
-    model.zero_grad()
-    return compiled
-
-
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
     """(n,) the order of the pictures in one epoch, which depends on seed and epoch alone."""
     generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
@@ -316,13 +324,3 @@ def _check_continues(new, saved, path):
             ours, theirs = ({key: part[key] for key in keys} for part in (ours, theirs))
         if ours != theirs:
             raise CheckpointError(f"{path} is of another run: {name} there {theirs}, here {ours}")
-
-
-def _continued(saved, new):
-    """The history of a saved run that goes on, perhaps on another device or with another torch."""
-
-    def then(before, now):
-        return before if before == now or before.endswith(f", then {now}") else f"{before}, then {now}"
-
-    found = {name: then(saved.versions.get(name, now), now) for name, now in new.versions.items()}
-    return replace(saved, device=then(saved.device, new.device), versions=found)

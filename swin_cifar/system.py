@@ -1,14 +1,16 @@
-"""The machine: device names, versions, counted operations; files that appear whole or not at all."""
+"""The machine: devices, threads, versions, compiler, counted operations; files written whole or never."""
 
 import itertools
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -20,6 +22,57 @@ def device_name(device: torch.device) -> str:
     return f"{device.type.upper()}, {threads} thread{'s' * (threads > 1)}"
 
 
+class FastestThreads:
+    """How many threads a training on the CPU takes: as many as are fastest beside what else runs.
+
+    All threads are as slow as the one whose core another program takes, and while they wait for it
+    they take time from it. So now and then some steps are tried in turns on all, on fewer and on
+    one, and fewer are kept where they are clearly faster. Short runs try nothing: steps on
+    different numbers of threads differ in rounding. Nor is anything tried where `OMP_NUM_THREADS`
+    fixes the number, or without `on`.
+    """
+
+    FIRST, EVERY, TURNS = 100, 400, 3  # step of the first trial, steps from one to the next, turns in each
+    GAIN = 1.1  # times as fast as on all threads, or they stay all
+
+    def __init__(self, on: bool = True) -> None:
+        self.all = torch.get_num_threads()
+        numbers = {self.all, self.all - 1, (self.all + 1) // 2, 1} - {0}
+        self.numbers = sorted(numbers, reverse=True)
+        self.on = on and self.all > 1 and "OMP_NUM_THREADS" not in os.environ
+        self.trial: dict[int, float] = {}  # seconds by number of threads, while there is a trial
+        self.turns, self.clock = 0, 0.0
+
+    def start(self, step: int) -> None:
+        """Before a step, counted from 0."""
+        if self.on and step >= self.FIRST and (step - self.FIRST) % self.EVERY == 0:
+            self.trial, self.turns = dict.fromkeys(self.numbers, 0.0), 0
+        if self.trial:
+            torch.set_num_threads(self.numbers[self.turns % len(self.numbers)])
+            self.clock = time.perf_counter()
+
+    def stop(self) -> None:
+        """After that step; after the last one of a trial the number is chosen."""
+        if not self.trial:
+            return
+        self.trial[torch.get_num_threads()] += time.perf_counter() - self.clock
+        self.turns += 1
+        if self.turns == self.TURNS * len(self.numbers):
+            best = min(self.numbers, key=self.trial.get)
+            clear = self.trial[self.all] > self.GAIN * self.trial[best]
+            torch.set_num_threads(best if clear else self.all)
+            self.trial = {}
+
+    def fewer(self) -> int | None:
+        """-> the number in use, None where it is all of them."""
+        now = torch.get_num_threads()
+        return now if now < self.all else None
+
+    def close(self) -> None:
+        """All threads again."""
+        torch.set_num_threads(self.all)
+
+
 def versions() -> dict[str, str]:
     """-> the versions of Python, torch and torchvision."""
     import torchvision  # slow to import, so not before it is needed
@@ -29,6 +82,20 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),
     }
+
+
+def compile_or_not(model: nn.Module, images: Tensor, amp: bool) -> nn.Module:
+    """The compiled model, or the model itself where it cannot be compiled (no compiler, an old GPU)."""
+    compiled = torch.compile(model)
+    fork_rng = torch.random.fork_rng([images.device] if images.is_cuda else [])
+    try:
+        with fork_rng, torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            compiled(images).float().sum().backward()
+    except Exception as error:  # whatever is missing, training goes on without it
+        print(f"not compiled, training goes on: {first_line(error)}", flush=True)
+        compiled = model
+    model.zero_grad()
+    return compiled
 
 
 def count_flops(function: Callable[[], object]) -> int:

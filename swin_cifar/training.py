@@ -88,12 +88,12 @@ def fit(
     """Train `model`, on the device it is on, and leave the final weights in it.
 
     With `checkpoint_path` the run is saved there about once a minute, on Ctrl-C and at its end;
-    `resume` continues the run saved there, on CPU to the very same weights as without the
-    interruption. Raises TrainingDiverged where the loss is not finite, KeyboardInterrupt after
-    Ctrl-C, CheckpointError where a run cannot be saved or is not the one to continue, ValueError
-    for fewer pictures than a batch. Under `distributed.process_group` each process takes its
-    share of every batch, and all end with the weights that one process would get, but for
-    rounding and for DropPath, which draws for each; process 0 alone evaluates, prints and saves.
+    `resume` continues the run saved there, on CPU with a fixed number of threads to the very same
+    weights as without the interruption. Raises TrainingDiverged where the loss is not finite,
+    KeyboardInterrupt after Ctrl-C, CheckpointError where a run cannot be saved or is not the one to
+    continue, ValueError for fewer pictures than a batch. Under `distributed.process_group` each
+    process takes its share of every batch, and all end with the weights that one process would get,
+    but for rounding and for DropPath, which draws for each; process 0 alone evaluates, prints and saves.
     """
     recipe = recipe or TrainConfig()
     optimizer = make_optimizer(model, recipe)

@@ -104,7 +104,7 @@ def test_training_beside_busy_processes_is_measured_when_asked_for(monkeypatch, 
     for row in result["company"].values():
         assert list(row) == ["beside 0", "beside 1"]
         assert all(0 < speed["q1"] <= speed["median"] <= speed["q3"] for speed in row.values())
-    lines = capsys.readouterr().out.splitlines()[-4:]
+    lines = capsys.readouterr().out.splitlines()[-5:]
     assert lines[0].split()[-2:] == ["0", "1"]
     assert [line.split("  ")[1] for line in lines[1:]] == list(bench.WAYS)
     json.dumps(result)
@@ -120,21 +120,26 @@ def test_ways_to_wait_take_turns_in_fresh_processes(monkeypatch, capsys):
     monkeypatch.setattr(bench, "_speed_of_a_process", speed)
     result = bench.bench_company(CPU, 3, busy=[0], count=7)
     assert turns == [(environment, 7) for environment in bench.WAYS.values()] * 3
-    assert [row["beside 0"]["median"] for row in result.values()] == [4, 5, 6]  # turns 1, 4, 7 and so on
-    assert "4       5" not in capsys.readouterr().out  # a row for each way
+    assert [row["beside 0"]["median"] for row in result.values()] == [5, 6, 7, 8]  # turns 1, 5, 9 and so on
+    assert "5       6" not in capsys.readouterr().out  # a row for each way
 
 
 def test_a_process_gets_what_its_way_asks_for_and_nothing_inherited(monkeypatch):
     def run(command, env, **options):
-        seen.append((env.get("OMP_WAIT_POLICY"), env.get("OMP_NUM_THREADS"), "PATH" in env))
+        seen.append((env.get("OMP_NUM_THREADS"), env.get("OMP_WAIT_POLICY"), "PATH" in env))
         return subprocess.CompletedProcess(command, 0, stdout="12.5\n")
 
-    seen = []
+    seen, all_threads = [], str(torch.get_num_threads())
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [bench._speed_of_a_process(way, 128) for way in bench.WAYS.values()] == [12.5] * 3
-    assert seen == [(None, None, True), ("PASSIVE", None, True), (None, "1", True)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert [bench._speed_of_a_process(way, 128) for way in bench.WAYS.values()] == [12.5] * 4
+    assert seen == [
+        (None, None, True),
+        (all_threads, None, True),
+        (all_threads, "PASSIVE", True),
+        ("1", None, True),
+    ]
 
 
 def test_company_is_for_processors(capsys):
@@ -146,7 +151,7 @@ def test_busy_processes_end_on_ctrl_c():
     with pytest.raises(KeyboardInterrupt), bench.busy_processes(2) as processes:
         assert [process.poll() for process in processes] == [None, None]
         raise KeyboardInterrupt
-    assert None not in [process.returncode for process in processes]
+    assert None not in [process.wait(timeout=30) for process in processes]
 
 
 def test_busy_processes_end_with_what_started_them():

@@ -17,8 +17,8 @@ from swin_cifar.config import train_config
 from swin_cifar.data import normalize, training_batch
 from swin_cifar.history import History
 from swin_cifar.predict import predict_logits
-from swin_cifar.run import TrainingDiverged, compile_or_not, epoch_order
-from swin_cifar.system import device_name, versions
+from swin_cifar.run import TrainingDiverged, epoch_order
+from swin_cifar.system import compile_or_not, device_name, versions
 from swin_cifar.training import make_optimizer, train_and_test
 
 RECIPE = TrainConfig(
@@ -285,6 +285,21 @@ def test_the_bar_and_the_line_of_an_epoch_tell_loss_accuracy_rate_and_speed(data
     assert re.search(r"5/15 .*loss \d\.\d+, accuracy \d+\.\d%, [\d,]+ images/s, rate \d\.\de-\d\d", printed)
     line = r"epoch 3/3  loss \S+  train \S+%  validation \S+%  rate 1\.0e-05  [\d,]+ images/s  \S+ s\n"
     assert re.search(line, printed)
+
+
+@pytest.mark.parametrize(
+    "seconds, words", [(120, "about 24 minutes to go\n"), (1200, "about 4.0 hours to go\n"), (1, None)]
+)
+def test_a_run_says_early_how_long_it_will_take(data, capsys, monkeypatch, seconds, words):
+    """12 of 15 steps are to go when it knows how long one takes."""
+    now, model = [0.0], tiny()
+    monkeypatch.setattr(run, "ESTIMATE", (1, 3))
+    monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
+    model.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + seconds) if model.training else None)
+    fit(model, *data, RECIPE)
+    printed = capsys.readouterr().out
+    assert printed.count("to go") == (words is not None)
+    assert (words or "") in printed.split("epoch 1/3")[0]
 
 
 def test_train_and_test_measures_the_final_model_once_and_saves_that(data, tmp_path):
