@@ -57,13 +57,17 @@ class SwinConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The recipe: AdamW, linear warm-up and cosine, augmentation, averaged weights."""
+    """The recipe: optimizer, linear warm-up and cosine, augmentation, averaged weights."""
 
     epochs: int = 15
     batch_size: int = 128
     learning_rate: float = 2e-3  # at the end of the warm-up
     min_learning_rate: float = 1e-5  # at the last step
     warmup_epochs: float = 0.5
+    optimizer: str = "adamw"  # or "muon": Muon for the matrices in the stages, AdamW for all else
+    momentum: float = 0.95  # of Muon
+    matrix_lr_scale: float = 10.0  # what Muon's matrices learn at, in learning rates
+    table_lr_scale: float = 1.0  # what the bias tables learn at, likewise
     weight_decay: float = 0.05  # matrices and filters only: not norms, biases, bias tables
     label_smoothing: float = 0.1
     max_grad_norm: float = 1.0  # a longer gradient is clipped to it; 0 = no clipping
@@ -83,9 +87,14 @@ class TrainConfig:
         _check_range(self, ("epochs", "batch_size"), "be at least 1", lambda value: value >= 1)
         _check_range(self, ("seed",), "lie in [0, 2^63)", lambda value: 0 <= value < 2**63)
         _check_range(self, not_negative, "not be negative", lambda value: value >= 0)
-        _check_range(self, ("label_smoothing", "ema_decay"), "lie in [0, 1)", lambda value: 0 <= value < 1)
+        _check_range(self, ("matrix_lr_scale", "table_lr_scale"), "be positive", lambda value: value > 0)
+        _check_range(
+            self, ("label_smoothing", "ema_decay", "momentum"), "lie in [0, 1)", lambda value: 0 <= value < 1
+        )
         if not self.learning_rate > self.min_learning_rate:  # nor NaN
             raise ValueError(f"learning_rate must be more than min_learning_rate, got {self.learning_rate}")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer must be 'adamw' or 'muon', got {self.optimizer!r}")
         if self.mixup_prob + self.cutmix_prob > 1:
             raise ValueError("mixup_prob and cutmix_prob must not add up to more than 1")
 

@@ -19,11 +19,13 @@ from swin_cifar.history import History
 from swin_cifar.predict import predict_logits
 from swin_cifar.run import TrainingDiverged, epoch_order
 from swin_cifar.system import compile_or_not, device_name, versions
-from swin_cifar.training import make_optimizer, train_and_test
+from swin_cifar.training import Muon, make_optimizer, orthogonalize, train_and_test, training_step
 
 RECIPE = TrainConfig(
     epochs=3,
     batch_size=32,
+    optimizer="muon",
+    table_lr_scale=10.0,
     mixup_prob=0.3,
     cutmix_prob=0.4,
     ema_decay=0.9,
@@ -68,6 +70,80 @@ def test_weight_decay_spares_norms_biases_and_bias_tables():
     assert in_decayed == {name for name in names.values() if name.endswith(matrices)}
     assert in_kept == set(names.values()) - in_decayed
     assert any(name.endswith("relative_position_bias_table") for name in in_kept)
+
+
+def settings_by_name(model, recipe):
+    """{name of a parameter: settings of its group}"""
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = make_optimizer(model, recipe).param_groups
+    return {names[id(p)]: group for group in groups for p in group["params"]}
+
+
+def test_muon_takes_the_matrices_of_the_stages_and_tables_learn_at_their_own_rate():
+    model = create_model("nano")
+    recipe = TrainConfig(optimizer="muon", matrix_lr_scale=7.0, table_lr_scale=30.0, momentum=0.9)
+    settings = settings_by_name(model, recipe)
+    assert len(settings) == len(list(model.parameters()))
+    matrices = ("attn.qkv.weight", "attn.proj.weight", "fc1.weight", "fc2.weight", "reduction.weight")
+    for name, group in settings.items():
+        muon, table = name.endswith(matrices), name.endswith("relative_position_bias_table")
+        assert group["momentum"] == (0.9 if muon else None), name
+        assert group["lr_scale"] == (7.0 if muon else 30.0 if table else 1.0), name
+
+
+def test_each_group_steps_at_the_rate_of_the_schedule_times_its_scale(data):
+    model = tiny()
+    recipe = TrainConfig(optimizer="muon", matrix_lr_scale=7.0, table_lr_scale=30.0)
+    optimizer = make_optimizer(model, recipe)
+    images = normalize(data[0].images[:8], data[0].mean, data[0].std)
+    training_step(model, optimizer, images, torch.eye(10)[data[0].labels[:8]], 1e-3, recipe)
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == [1e-3, 7e-3, 30e-3]
+
+
+@pytest.mark.parametrize("shape", [(48, 144), (144, 48), (64, 64), (1, 5)])
+def test_orthogonalize_keeps_directions_and_brings_every_singular_value_near_1(shape):
+    matrix = torch.randn(shape, dtype=torch.float64)
+    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    S = torch.linspace(1, 0.05, len(S), dtype=S.dtype)
+    inside = U.T @ orthogonalize(U @ torch.diag(1e-6 * S) @ Vh) @ Vh.T  # diagonal, if the directions are kept
+    assert (inside - torch.diag(inside.diag())).abs().max() < 1e-9
+    assert 0.65 < inside.diag().min() and inside.diag().max() < 1.2
+
+
+def test_orthogonalize_of_nothing_is_nothing():
+    assert torch.equal(orthogonalize(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has Muon from 2.9 on")
+@pytest.mark.parametrize("shape", [(48, 144), (144, 48)])
+def test_muon_is_torch_s_within_the_rounding_of_bfloat16(shape):
+    start, gradients = torch.randn(shape), torch.randn(30, *shape) + torch.randn(shape)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    settings = {"lr": 0.02, "weight_decay": 0.3, "momentum": 0.9}
+    pairs = (ours, Muon([{"params": [ours], **settings}])), (theirs, torch.optim.Muon([theirs], **settings))
+    for gradient in gradients:
+        for parameter, optimizer in pairs:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    moved = (theirs - start).norm()
+    assert (ours - theirs).norm() < 0.01 * moved
+    # Without Nesterov's momentum, the decay or the factor for tall matrices it is much further off.
+
+
+def test_groups_without_momentum_are_adamw_s(data):
+    ours, theirs = tiny(), tiny()
+    recipe = TrainConfig(max_grad_norm=0)
+    pairs = (ours, make_optimizer(ours, recipe)), (theirs, torch.optim.AdamW(theirs.parameters()))
+    theirs_groups = [{"params": [], "weight_decay": recipe.weight_decay}, {"params": [], "weight_decay": 0.0}]
+    for name, p in theirs.named_parameters():
+        theirs_groups[p.ndim < 2 or name.endswith("table")]["params"].append(p)
+    pairs = (pairs[0], (theirs, torch.optim.AdamW(theirs_groups, fused=True)))
+    images = normalize(data[0].images[:8], data[0].mean, data[0].std)
+    for _ in range(3):
+        for model, optimizer in pairs:
+            torch.manual_seed(1)
+            training_step(model, optimizer, images, torch.eye(10)[data[0].labels[:8]], 1e-3, recipe)
+    assert same(ours, theirs)
 
 
 def test_one_batch_is_learnt_by_heart(data):
