@@ -76,7 +76,7 @@ class TrainConfig:
     mixup_prob: float = 0.0  # share of pictures blended with another
     cutmix_prob: float = 0.0  # share of pictures with a box of another pasted in
     ema_decay: float = 0.0  # per step, of the averaged weights; 0 = off
-    amp: bool = True  # bf16 autocast on CUDA
+    amp: bool = True  # bf16 autocast where the device computes in bf16
     compile: bool = True  # torch.compile on CUDA
     seed: int = 0
 

@@ -30,7 +30,14 @@ from swin_cifar.data import ImageSet, normalize, training_batch
 from swin_cifar.history import Epoch, History, Metrics, continued
 from swin_cifar.model import SwinTransformer
 from swin_cifar.predict import dtype_of, predict_logits
-from swin_cifar.system import FastestThreads, compile_or_not, device_name, shows_bars, versions
+from swin_cifar.system import (
+    FastestThreads,
+    compile_or_not,
+    computes_in_bf16,
+    device_name,
+    shows_bars,
+    versions,
+)
 
 ESTIMATE = 20, 40  # a run says how long it will take, from what these steps after its start took
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
@@ -63,12 +70,7 @@ class Run:
         self.rank, self.processes = distributed.rank(), distributed.world_size()
         self._check()
         self.device = next(self.model.parameters()).device
-        # Older GPUs only emulate bf16, which is slower than float32.
-        self.amp = (
-            self.recipe.amp
-            and self.device.type == "cuda"
-            and torch.cuda.is_bf16_supported(including_emulation=False)
-        )
+        self.amp = self.recipe.amp and computes_in_bf16(self.device)
         self.train = self.train.to(self.device)
         self.validation = self.validation.to(self.device) if self.validation else None
         self.steps_per_epoch = len(self.train) // self.recipe.batch_size
@@ -128,7 +130,7 @@ class Run:
         return distributed.shard(images).to(dtype_of(self.model)), distributed.shard(targets)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, h, w) -> (B, classes): the model, compiled and in bf16 where the recipe and a GPU say so."""
+        """(B, 3, h, w) -> (B, classes): the model, in bf16 or compiled where recipe and device say so."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             return self._forward(images)
 

@@ -5,7 +5,7 @@ import torch
 
 from swin_cifar import create_model, fit, train_config
 from swin_cifar.data import load_shapes10
-from swin_cifar.system import FastestThreads
+from swin_cifar.system import FastestThreads, computes_in_bf16
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ def test_nothing_is_tried_where_the_number_is_fixed(four_threads, clock, monkeyp
 def test_fit_tries_writes_down_what_it_took_and_gives_all_back(four_threads, monkeypatch):
     monkeypatch.setattr(FastestThreads, "FIRST", 1)
     monkeypatch.setattr(FastestThreads, "GAIN", 0.0)
+    monkeypatch.setattr("swin_cifar.run.computes_in_bf16", lambda device: False)
     monkeypatch.setattr("swin_cifar.system.min", lambda numbers, key: 2, raising=False)  # were two fastest
     data, _ = load_shapes10(64, 10)
     recipe = train_config("nano", epochs=8, batch_size=32)  # 16 steps: a trial from 1 to 12
@@ -100,3 +101,34 @@ def test_fit_tries_writes_down_what_it_took_and_gives_all_back(four_threads, mon
 def test_short_runs_stay_the_same_to_the_last_bit(four_threads):
     """Steps on other numbers of threads would round differently."""
     assert FastestThreads.FIRST >= 100
+
+
+def test_bf16_is_used_where_it_is_faster_and_the_recipe_allows_it(monkeypatch):
+    """Emulated, it would be many times slower: the same run in float32 and with a CPU that has it."""
+    data, _ = load_shapes10(64, 10)
+    seen = []
+    for amp, fast in ((True, True), (True, False), (False, True)):
+        monkeypatch.setattr("swin_cifar.run.computes_in_bf16", lambda device, fast=fast: fast)
+        model = create_model("nano")
+        model.head.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+        fit(model, data, recipe=train_config("nano", epochs=1, batch_size=64, amp=amp), progress=False)
+    assert seen == [torch.bfloat16, torch.float32, torch.float32]
+
+
+@pytest.mark.parametrize("times, answer", [((1.0, 0.6), True), ((1.0, 2.5), False)])
+def test_bf16_is_a_matter_of_measured_time(clock, monkeypatch, times, answer):
+    """Products in float32 and bf16 that take so long, and are now and then held up by another program."""
+    products = iter(range(100))
+
+    def product(x, weight):
+        held_up = 50 if next(products) in (0, 3, 4) else 0
+        clock.pass_(times[x.dtype == torch.bfloat16] + held_up)
+
+    monkeypatch.setattr("swin_cifar.system.F.conv2d", product)
+    computes_in_bf16.cache_clear()
+    assert computes_in_bf16(torch.device("cpu")) is answer
+    computes_in_bf16.cache_clear()
+
+
+def test_no_bf16_on_devices_where_it_was_never_tried():
+    assert computes_in_bf16(torch.device("mps")) is False
