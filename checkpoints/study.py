@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from swin_cifar.config import SwinConfig, model_config, train_config
 from swin_cifar.data import load_cifar10
 from swin_cifar.history import History
+from swin_cifar.layers import WindowAttention
 from swin_cifar.model import SwinTransformer, create_model
 from swin_cifar.training import train_and_test
 from swin_cifar.variants import ablate
@@ -67,6 +68,104 @@ def flat_model(
     return model
 
 
+def with_position(preset: str) -> SwinTransformer:
+    """The preset with the ViT's position embedding as well."""
+    model = create_model(preset)
+    H, W, C = model.patch_embed(torch.zeros(1, 3, *2 * [model.config.image_size])).shape[1:]
+    model.patch_embed = nn.Sequential(model.patch_embed, PositionEmbedding(H, W, C))
+    return model
+
+
+def wide_tables(preset: str) -> SwinTransformer:
+    """The preset whose bias tables start thirty times as wide."""
+    model = create_model(preset)
+    for layer in _attentions(model):
+        nn.init.normal_(layer.relative_position_bias_table, std=0.6)
+    return model
+
+
+def small_start(preset: str) -> SwinTransformer:
+    """The preset that starts as the official code does: linear weights of deviation 0.02, biases 0."""
+    model = create_model(preset)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return model
+
+
+def branches_start_at_zero(preset: str) -> SwinTransformer:
+    """The preset whose blocks change nothing at first."""
+    model = create_model(preset)
+    for stage in model.stages:
+        for block in stage.blocks:
+            nn.init.zeros_(block.attn.proj.weight)
+            nn.init.zeros_(block.mlp.fc2.weight)
+    return model
+
+
+def mimetic_start(preset: str) -> SwinTransformer:
+    """The preset whose attention starts like a trained one's: W_q W_kᵀ near 0.7 I, W_v W_proj near -0.4 I.
+
+    (Trockman and Kolter 2023, "Mimetic initialization of self-attention layers", section 3.)
+    """
+    model = create_model(preset)
+    for layer in _attentions(model):
+        C, d = layer.qkv.in_features, layer.qkv.in_features // layer.num_heads
+        with torch.no_grad():
+            query, key, value = layer.qkv.weight.chunk(3)
+            for head in torch.arange(C).split(d):
+                query[head], key[head] = _factors(0.7, 0.7, C, d)
+            left, right = _factors(0.4, -0.4, C, C)
+            value[:], layer.proj.weight[:] = right, left.T
+    return model
+
+
+def _factors(noise, identity, C, rank):
+    """Two matrices (rank, C), A and B, so that Aᵀ B is near noise Z + identity I for a random Z."""
+    U, S, Vh = torch.linalg.svd(noise * torch.randn(C, C) / C**0.5 + identity * torch.eye(C))
+    root = S[:rank].sqrt()
+    return (U[:, :rank] * root).T, root[:, None] * Vh[:rank]
+
+
+class ContinuousBias(nn.Module):
+    """-> ((2M-1)², heads): Swin V2's bias table, made by a small network from log-spaced offsets.
+
+    (Liu et al. 2022, "Swin Transformer V2", section 3.3; 16 sigmoid is in the official code.)
+    """
+
+    def __init__(self, window_size: int, heads: int, hidden: int = 128):
+        super().__init__()
+        offsets = torch.arange(1 - window_size, window_size) / (window_size - 1)
+        offsets = torch.cartesian_prod(offsets, offsets) * 8
+        self.register_buffer("offsets", offsets.sign() * (offsets.abs() + 1).log2() / 3)
+        self.net = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, heads, bias=False))
+
+    def forward(self) -> Tensor:
+        return 16 * self.net(self.offsets).sigmoid()
+
+
+def continuous_bias(preset: str) -> SwinTransformer:
+    """The preset with Swin V2's bias in place of free tables."""
+    model = create_model(preset)
+    model.bias_tables = nn.ModuleList()
+    for layer in _attentions(model):
+        table = ContinuousBias(layer.window_size, layer.num_heads)
+        model.bias_tables.append(table)
+        del layer.relative_position_bias_table
+        layer.register_forward_pre_hook(partial(_set_table, table))
+    return model
+
+
+def _set_table(table, layer, _):
+    layer.relative_position_bias_table = table()
+
+
+def _attentions(model):
+    return (layer for layer in model.modules() if isinstance(layer, WindowAttention))
+
+
 @cache  # models of the same sizes are asked for again and again
 def _size(config: SwinConfig) -> int:
     """Parameters of a model, without making it."""
@@ -96,22 +195,50 @@ class Variant:
 
 
 PLAIN = {"crop_padding": 0, "flip": False, "mixup_prob": 0.0, "cutmix_prob": 0.0}  # no augmentation
+SHORT = {
+    "epochs": 6,
+    "batch_size": 128,
+    "learning_rate": 2e-3,
+    "min_learning_rate": 1e-5,
+    "warmup_epochs": 0.5,
+}
+SHORT |= {"optimizer": "muon", "matrix_lr_scale": 10.0, "table_lr_scale": 30.0, "weight_decay": 0.05}
+SHORT |= {"label_smoothing": 0.1, "crop_padding": 4, "flip": True, "cutmix_prob": 0.0, "ema_decay": 0.0}
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
+    # What each part of `nano`'s recipe is worth, in short runs. The reference stays what it is when
+    # the preset changes: these runs are what it was chosen by.
     "recipe": {
-        REFERENCE: Variant(),
-        "no random crop": Variant({"crop_padding": 0}),
-        "no mirroring": Variant({"flip": False}),
-        "no label smoothing": Variant({"label_smoothing": 0.0}),
-        "no weight decay": Variant({"weight_decay": 0.0}),
-        "no warm-up": Variant({"warmup_epochs": 0.0}),
-        "constant learning rate": Variant({"min_learning_rate": 1.999e-3}),
-        "half the learning rate": Variant({"learning_rate": 1e-3}),
-        "twice the learning rate": Variant({"learning_rate": 4e-3}),
-        "no gradient clipping": Variant({"max_grad_norm": 0.0}),
-        "with mixup": Variant({"mixup_prob": 0.3}),
-        "with CutMix": Variant({"cutmix_prob": 0.5}),
-        "with averaged weights": Variant({"ema_decay": 0.999}),
+        REFERENCE: Variant(SHORT),
+        "AdamW for all": Variant(SHORT | {"optimizer": "adamw"}),
+        "tables learn no faster": Variant(SHORT | {"table_lr_scale": 1.0}),
+        "AdamW, tables learn no faster": Variant(SHORT | {"optimizer": "adamw", "table_lr_scale": 1.0}),
+        "tables learn 10 times as fast": Variant(SHORT | {"table_lr_scale": 10.0}),
+        "tables learn 100 times as fast": Variant(SHORT | {"table_lr_scale": 100.0}),
+        "tables start wide": Variant(SHORT, wide_tables),
+        "continuous bias": Variant(SHORT | {"table_lr_scale": 1.0}, continuous_bias),
+        "position embedding as well": Variant(SHORT, with_position),
+        "matrices at half the rate": Variant(SHORT | {"matrix_lr_scale": 5.0}),
+        "matrices at twice the rate": Variant(SHORT | {"matrix_lr_scale": 20.0}),
+        "all rates halved": Variant(SHORT | {"learning_rate": 1e-3}),
+        "all rates doubled": Variant(SHORT | {"learning_rate": 4e-3}),
+        "momentum 0.9": Variant(SHORT | {"momentum": 0.9}),
+        "no gradient clipping": Variant(SHORT | {"max_grad_norm": 0.0}),
+        "weight decay 0.02": Variant(SHORT | {"weight_decay": 0.02}),
+        "weight decay 0.1": Variant(SHORT | {"weight_decay": 0.1}),
+        "batches of 64": Variant(SHORT | {"batch_size": 64}),
+        "batches of 256": Variant(SHORT | {"batch_size": 256}),
+        "no warm-up": Variant(SHORT | {"warmup_epochs": 0.0}),
+        "last rate 0": Variant(SHORT | {"min_learning_rate": 0.0}),
+        "averaged weights": Variant(SHORT | {"ema_decay": 0.99}),
+        "no label smoothing": Variant(SHORT | {"label_smoothing": 0.0}),
+        "no random crop": Variant(SHORT | {"crop_padding": 0}),
+        "crop by up to 2 pixels": Variant(SHORT | {"crop_padding": 2}),
+        "no mirroring": Variant(SHORT | {"flip": False}),
+        "with CutMix": Variant(SHORT | {"cutmix_prob": 0.25}),
+        "official start": Variant(SHORT, small_start),
+        "branches start at zero": Variant(SHORT, branches_start_at_zero),
+        "mimetic start": Variant(SHORT, mimetic_start),
     },
     # Each adds one idea to the one before; all have as many parameters as the preset.
     "ladder": {
@@ -140,7 +267,7 @@ def run_study(
     for seed in seeds:
         for name, variant in STUDIES[study].items():
             path = _path(folder, study, preset, name, seed)
-            config = train_config(preset, **{"seed": seed, **recipe, **variant.recipe})
+            config = train_config(preset, **{"seed": seed, **variant.recipe, **recipe})
             if path.exists():
                 if History.load(path).recipe != config:
                     raise ValueError(f"{path} was made with another recipe: move it away, or use its recipe")

@@ -255,7 +255,7 @@ class Run:
         self.step, self.sums = state["step"], state["sums"]
 
     def _new_history(self):
-        device = device_name(self.device)
+        device = device_name(self.device) + ", bf16" * self.amp
         return History(
             model=config_of(self.model),
             recipe=self.recipe,

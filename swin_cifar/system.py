@@ -17,11 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def device_name(device: torch.device) -> str:
-    """'NVIDIA H200' or 'CPU, 2 threads'."""
+    """'NVIDIA H200' or 'AMD EPYC, 2 threads'."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{device.type.upper()}, {threads} thread{'s' * (threads > 1)}"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer versions of PyTorch
+    name = capabilities.get("cpu_name") if device.type == "cpu" else None
+    return f"{name or device.type.upper()}, {threads} thread{'s' * (threads > 1)}"
 
 
 class FastestThreads:

@@ -1,14 +1,17 @@
 """Studies: what is compared with what, and that no run is made twice."""
 
+import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 import study
 from study import REFERENCE, STUDIES, Variant, differences, load_study, mean_and_deviation, run_study
 from swin_cifar.config import SwinConfig, TrainConfig, train_config
 from swin_cifar.data import load_shapes10
 from swin_cifar.history import Epoch, History, Metrics, Results
+from swin_cifar.model import create_model
 
 
 def history(seed, validation, test):
@@ -27,10 +30,50 @@ def small(monkeypatch):
     monkeypatch.setitem(STUDIES, "tiny", {REFERENCE: Variant(), "no mirroring": Variant({"flip": False})})
 
 
-def test_every_variant_is_a_valid_recipe_that_differs_in_what_it_says():
-    for which in ("preset", "recipe"):
-        for name, variant in STUDIES[which].items():
-            assert (train_config("nano", **variant.recipe) == train_config("nano")) == (name == REFERENCE)
+def test_every_variant_of_the_recipe_is_valid_and_changes_one_thing():
+    variants = {name: (train_config("nano", **v.recipe), v.build) for name, v in STUDIES["recipe"].items()}
+    reference, build = variants.pop(REFERENCE)
+    assert len(set(variants.values())) == len(variants)
+    for name, (recipe, other) in variants.items():
+        changed = [f for f, value in vars(recipe).items() if value != getattr(reference, f)]
+        allowed = {"AdamW, tables learn no faster": 2, "continuous bias": 1}  # its small network is no table
+        assert len(changed) + (other != build) == 1 + (name in allowed), name
+
+
+@pytest.mark.parametrize(
+    "name, variant", [v for v in STUDIES["recipe"].items() if v[1].build != create_model]
+)
+def test_models_of_the_recipe_study_start_otherwise_and_learn(name, variant):
+    """Each start or part is what its name says: other logits than the preset's, gradients everywhere."""
+    images = torch.randn(2, 3, 32, 32)
+    torch.manual_seed(0)
+    usual = create_model("nano")(images)
+    torch.manual_seed(0)
+    model = variant.build("nano")
+    logits = model(images)
+    assert not torch.allclose(logits, usual, atol=1e-4)
+    logits.square().sum().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None]
+    assert not silent
+
+
+def test_the_mimetic_start_is_near_what_it_imitates():
+    """Queries and keys of a token agree, values are taken back: both far beyond what chance gives."""
+    layer = study.mimetic_start("nano").stages[0].blocks[0].attn
+    C, d = layer.qkv.in_features, layer.qkv.in_features // layer.num_heads
+    query, key, value = layer.qkv.weight.detach().chunk(3)
+    for head in torch.arange(C).split(d):
+        assert (query[head].T @ key[head]).trace() / C > 0.2
+    assert abs((layer.proj.weight @ value).trace() / C + 0.4) < 0.05
+
+
+def test_the_continuous_bias_is_swin_v2_s():
+    """For every offset a bias in (0, 16), coordinates that grow as a logarithm to log2(9)/3."""
+    table = study.ContinuousBias(4, 3)
+    assert table().shape == (49, 3)
+    assert 0 < table().min() and table().max() < 16
+    assert table.offsets[24].tolist() == [0, 0]
+    assert table.offsets[48].tolist() == pytest.approx([math.log2(9) / 3] * 2)
 
 
 def test_equal_seeds_are_compared():

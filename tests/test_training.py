@@ -30,6 +30,7 @@ RECIPE = TrainConfig(
     cutmix_prob=0.4,
     ema_decay=0.9,
     warmup_epochs=1,
+    amp=False,  # the same on every processor
 )
 
 
