@@ -10,10 +10,10 @@ tables stand between `<!-- NAME -->` and `<!-- end -->` in README.md and checkpo
 import json
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from study import REFERENCE, differences, load_study, mean_and_deviation
+from study import REFERENCE, STUDIES, differences, load_study, mean_and_deviation
 from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
 from swin_cifar.checkpoint import SUMS, read_sums, sha256
 from swin_cifar.curves import plot_history
@@ -50,24 +50,36 @@ def _write_sums(sums):
 # --- tables -----------------------------------------------------------------------------
 
 
-def results_table():
-    """One row per published model and per preset trained with several seeds."""
-    rows = [["model", "parameters", "epochs", "time", "device", "seeds", "validation", "test accuracy"]]
-    published = sorted(path.with_suffix(".json") for path in FOLDER.glob("*.pt"))
-    rows += [_row(f"`{path.stem}`", [History.load(path)]) for path in published]
-    for folder in sorted(FOLDER.glob("studies/preset_*")):
-        preset = folder.name.removeprefix("preset_")
-        runs = load_study("preset", preset, FOLDER / "studies")[REFERENCE]
-        rows.append(_row(f"preset `{preset}` as it is", runs))
+# What each row of the board is the answer to: a study of one variant, or a published model.
+BUDGETS = {
+    "preset": "a coffee: the preset as it is",
+    "half-hour": "half an hour on two CPU cores",
+    "nano": "at most 0.31 million parameters",
+    "micro": "at most 2 million parameters",
+    "mini": "at most 7.1 million parameters",
+}
+
+
+def board_table():
+    """The board: for each budget what was reached, by which command, in how many minutes on what."""
+    head = "budget,command,parameters,passes,time,device,seeds,validation,test accuracy"
+    rows = [head.split(",")]
+    for budget, words in BUDGETS.items():
+        if budget in STUDIES:
+            runs = load_study(budget, "nano", FOLDER / "studies").get(REFERENCE, [])
+            rows += [_row(words, "nano", runs)] if runs else []
+        elif (path := FOLDER / f"{budget}_cifar10.json").exists():
+            rows.append(_row(f"{words}: `{path.stem}`", budget, [History.load(path)]))
     return _table(rows)
 
 
-def _row(name, histories):
+def _row(name, preset, histories):
     first = histories[0]
     seconds = mean_and_deviation([h.results.seconds for h in histories])[0]
     validation, test = _accuracies(histories)
+    made_by = f"`{command(preset, replace(first.recipe, seed=0))}`"
     run = [_parameters(first), len(first.epochs), _duration(seconds), first.device, len(histories)]
-    return [name, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
+    return [name, made_by, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
 
 
 def study_table(study, preset="nano"):
@@ -160,8 +172,9 @@ def pages():
     """{path: its text with every table written anew}."""
     shipped = "\n\n".join(card(path) for path in sorted(FOLDER.glob("*.pt")))
     parts = {
-        FOLDER.parent / "README.md": {"results": results_table()},
+        FOLDER.parent / "README.md": {"board": board_table()},
         FOLDER / "README.md": {
+            "board": board_table(),
             "cards": shipped,
             "recipe": study_table("recipe"),
             "ladder": ladder_table(),

@@ -204,8 +204,10 @@ SHORT = {
 }
 SHORT |= {"optimizer": "muon", "matrix_lr_scale": 10.0, "table_lr_scale": 30.0, "weight_decay": 0.05}
 SHORT |= {"label_smoothing": 0.1, "crop_padding": 4, "flip": True, "cutmix_prob": 0.0, "ema_decay": 0.0}
+HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "cutmix_prob": 0.25}
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
+    "half-hour": {REFERENCE: Variant(HALF_HOUR)},  # on two cores; one thread takes an hour
     # What each part of `nano`'s recipe is worth, in short runs. The reference stays what it is when
     # the preset changes: these runs are what it was chosen by.
     "recipe": {
@@ -239,6 +241,19 @@ STUDIES = {  # study: {variant: what is changed}
         "official start": Variant(SHORT, small_start),
         "branches start at zero": Variant(SHORT, branches_start_at_zero),
         "mimetic start": Variant(SHORT, mimetic_start),
+    },
+    # Shapes of at most 0.31 million parameters, each for as long as 24 passes of `nano` take.
+    "shape": {
+        REFERENCE: Variant(SHORT | {"epochs": 24}),
+        "deeper": Variant(SHORT | {"epochs": 24}, partial(create_model, embed_dim=36, depths=(2, 4))),
+        "wider": Variant(
+            SHORT | {"epochs": 26}, partial(create_model, embed_dim=64, depths=(1, 1), num_heads=(4, 8))
+        ),
+        "small patches": Variant(SHORT | {"epochs": 6}, partial(create_model, patch_size=2)),
+        "small patches, deeper": Variant(
+            SHORT | {"epochs": 7},
+            partial(create_model, patch_size=2, embed_dim=40, depths=(2, 3), num_heads=(2, 4)),
+        ),
     },
     # Each adds one idea to the one before; all have as many parameters as the preset.
     "ladder": {

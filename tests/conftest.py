@@ -16,5 +16,11 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
+def pieces(tmp_path_factory, monkeypatch):
+    """What checks keep in tests reaches neither the repository nor the notebooks that run after them."""
+    monkeypatch.setenv("SWIN_CIFAR_PIECES", str(tmp_path_factory.getbasetemp() / "pieces"))
+
+
+@pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

@@ -221,6 +221,87 @@ def knows_even_sides_only(x):
 # --- 04 ----------------------------------------------------------------------------------
 
 
+@planted("window_partition", "no number has moved: each 'window' is a run of the map's rows")
+def views_only(x, M):
+    B, H, W, C = x.shape
+    return x.view(B, H // M, M, W // M, M, C).reshape(B, -1, M * M, C)
+
+
+@planted("window_partition", "The windows are listed column by column")
+def lists_columns_of_windows(x, M):
+    windows = []
+    for left in range(0, x.shape[2], M):
+        for top in range(0, x.shape[1], M):
+            windows.append(x[:, top : top + M, left : left + M].reshape(len(x), M * M, -1))
+    return torch.stack(windows, 1)
+
+
+@planted("window_partition", "The tokens inside each window are listed column by column")
+def permutes_row_and_column(x, M):
+    B, H, W, C = x.shape
+    return x.view(B, H // M, M, W // M, M, C).permute(0, 1, 3, 4, 2, 5).reshape(B, -1, M * M, C)
+
+
+@planted("window_partition", "The windows are scrambled")
+def transposes_the_wrong_axes(x, M):
+    B, H, W, C = x.shape
+    x = x.view(B, H // M, M, W // M, M, C).permute(0, 2, 1, 3, 4, 5)
+    return x.reshape(B, (H // M) * (W // M), M * M, C)
+
+
+@planted("window_partition", "The tokens of a window lie far apart in the map")
+def views_m_first(x, M):
+    B, H, W, C = x.shape
+    x = x.view(B, M, H // M, M, W // M, C)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, M * M, C)
+
+
+@planted("window_partition", "H and W have changed places")
+def unpacks_width_first(x, M):
+    B, W, H, C = x.shape
+    x = x.view(B, H // M, M, W // M, M, C).transpose(2, 3)
+    return x.reshape(B, -1, M * M, C)
+
+
+@planted("window_partition", "The windows of different pictures are mixed")
+def stacks_on_the_batch(x, M):
+    B, H, W, C = x.shape
+    rows = x.unfold(1, M, M).unfold(2, M, M).permute(1, 2, 0, 4, 5, 3)  # (H/M, W/M, B, M, M, C)
+    return rows.reshape(B, -1, M * M, C)
+
+
+@planted("window_partition", "The windows of all pictures are in one axis")
+def as_in_the_official_code(x, window_size):
+    B, H, W, C = x.shape
+    x = x.view(B, H // window_size, window_size, W // window_size, window_size, C)
+    return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, window_size * window_size, C)
+
+
+@planted("window_partition", "You return (B, N, nW, C)")
+def tokens_before_windows(x, M):
+    B, H, W, C = x.shape
+    x = x.view(B, H // M, M, W // M, M, C).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(B, M * M, -1, C)
+
+
+@planted("window_partition", "rows and columns are still axes of their own")
+def leaves_windows_square(x, M):
+    B, H, W, C = x.shape
+    return x.view(B, H // M, M, W // M, M, C).transpose(2, 3).reshape(B, -1, M, M, C)
+
+
+@cheats("window_partition", "the package's `window_partition`")
+def asks_the_package(x, M):
+    return window_partition(x, M)
+
+
+@cheats("window_partition", "You visit the windows in a loop")
+def cuts_window_after_window(x, M):
+    H, W = x.shape[1:3]
+    corners = [(top, left) for top in range(0, H, M) for left in range(0, W, M)]
+    return torch.stack([x[:, y : y + M, z : z + M].flatten(1, 2) for y, z in corners], 1)
+
+
 @planted("partition_channels_first", "a transpose is missing")
 def forgets_the_transpose(x, M):
     B, C, H, W = x.shape

@@ -93,5 +93,6 @@ def test_a_run_of_several_seeds_has_mean_and_deviation():
                 [Epoch(1, 2.0, 0.3, 1e-3, 700, 9.0, 2.0, a)], Results(700, Metrics("", 9, 1.0, a)))
         for a in (0.5, 0.51)
     ]  # fmt: skip
-    row = release._row("name", histories)
-    assert row[2:] == ["1", "12 min", "CPU, 1 thread", "2", "50.50 ± 0.71%", "**50.50 ± 0.71%**"]
+    row = release._row("name", "nano", histories)
+    assert row[:2] == ["name", f"`{release.command('nano', TrainConfig())}`"]
+    assert row[3:] == ["1", "12 min", "CPU, 1 thread", "2", "50.50 ± 0.71%", "**50.50 ± 0.71%**"]

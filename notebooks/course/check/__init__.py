@@ -23,12 +23,17 @@ from course.check.shifted_windows import attend_any_size, cyclic_shift, mask_by_
 from course.check.swin_transformer import add_branch, drop_rates, our_name
 from course.check.train import accumulate, clip_by_hand, trapezoid
 from course.check.window_attention import attend_in_chunks, one_head, stable_softmax
-from course.check.window_partition import partition_channels_first, reverse_rectangles, window_for_budget
+from course.check.window_partition import (
+    partition_channels_first,
+    reverse_rectangles,
+    window_for_budget,
+    window_partition,
+)
 
 _ALL = (
     *(pad_centred, patches_at_once, absorb_normalization),  # notebook 02
     *(ungather, mean_merge),
-    *(partition_channels_first, window_for_budget, reverse_rectangles),
+    *(window_partition, partition_channels_first, window_for_budget, reverse_rectangles),
     *(stable_softmax, one_head, attend_in_chunks),
     *(favourite_offset, index_of_rectangle, resize_table),
     *(cyclic_shift, mask_by_distance, attend_any_size),

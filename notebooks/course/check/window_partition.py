@@ -1,4 +1,4 @@
-"""Checks of notebook 04: windows of another layout, the reverse of rectangular ones, and the cost."""
+"""Checks of notebook 04: windows, those of another layout, the reverse of rectangular ones, the cost."""
 
 from functools import partial
 
@@ -6,7 +6,106 @@ import torch
 
 from course import figures
 from course.check.core import Exercise, numbered, sample_image
-from course.check.watch import loops
+from course.check.watch import calls, loops
+from swin_cifar import window_partition as package_partition
+
+LOOPS = "You visit the windows in a loop. Asked for are steps that move all of them at once."
+
+# --- window_partition --------------------------------------------------------------------
+
+
+def _windows_by_loops(x, M):
+    H, W = x.shape[1:3]
+    cut = [
+        x[:, top : top + M, left : left + M].flatten(1, 2)
+        for top in range(0, H, M)
+        for left in range(0, W, M)
+    ]
+    return torch.stack(cut, dim=1)
+
+
+def _batch_inside(x, M):
+    """The windows of all pictures, counted through window by window and then read picture by picture."""
+    right = _windows_by_loops(x, M)
+    return right.transpose(0, 1).reshape(right.shape)
+
+
+def _sides_for_each_other(x, M):
+    B, H, W, C = x.shape
+    return x.reshape(B, W // M, M, H // M, M, C).transpose(2, 3).reshape(B, -1, M * M, C)
+
+
+def _rows_spread(x, M):
+    B, H, W, C = x.shape
+    return x.reshape(B, M, H // M, M, W // M, C).permute(0, 2, 4, 1, 3, 5).reshape(B, -1, M * M, C)
+
+
+def _rows_of_windows_mixed(x, M):
+    """(B, M, H/M, W/M, M, C), merged in pairs."""
+    B, H, W, C = x.shape
+    return x.reshape(B, H // M, M, W // M, M, C).transpose(1, 2).reshape(B, -1, M * M, C)
+
+
+def _swap_within(x, axis, sizes):
+    """An axis that counts row by row, counted column by column."""
+    return x.unflatten(axis, sizes).transpose(axis, axis + 1).flatten(axis, axis + 1)
+
+
+def _draw_windows(function):
+    picture = sample_image().permute(1, 2, 0)  # (32, 32, 3)
+    cut = function(picture[None], 8)[0]  # (16, 64, 3)
+    figure, axes = figures.panels(4, 4, size=0.9)
+    for number, (ax, window) in enumerate(zip(axes, cut)):
+        figures.draw_picture(ax, window.view(8, 8, 3).permute(2, 0, 1), str(number))
+    return figure, "A picture cut by the function into 16 windows of 8 by 8 pixels, numbered row by row."
+
+
+window_partition = Exercise(
+    "window_partition",
+    answer=_windows_by_loops,
+    cases=lambda: {
+        "a square map": (numbered(1, 4, 4, 2), 2),
+        "a map wider than high": (numbered(1, 4, 6, 2), 2),
+        "two pictures, higher than wide": (numbered(2, 6, 4, 3), 2),
+        "M = 3": (numbered(2, 9, 12, 5), 3),
+    },
+    mistakes={
+        "The shape is right, but no number has moved: each 'window' is a run of the map's rows. Which "
+        "two axes must change places before the last reshape?": (
+            lambda x, M: x.reshape(len(x), -1, M * M, x.shape[3])
+        ),
+        "The windows are listed column by column. They come row by row.": (
+            lambda x, M: _swap_within(_windows_by_loops(x, M), 1, (x.shape[1] // M, x.shape[2] // M))
+        ),
+        "The tokens inside each window are listed column by column. They come row by row.": (
+            lambda x, M: _swap_within(_windows_by_loops(x, M), 2, (M, M))
+        ),
+        "The windows are scrambled: not the row and the column inside a window are merged last, but two "
+        "axes that do not belong together. Name your six axes before and after they move.": (
+            _rows_of_windows_mixed
+        ),
+        "The tokens of a window lie far apart in the map. Row y is row y % M of window-row y // M: is H "
+        "split in this order?": _rows_spread,
+        "H and W have changed places: how many window-rows are there, and how many window-columns? On a "
+        "square map nobody sees it.": _sides_for_each_other,
+        "The windows of different pictures are mixed: the batch must stay the first axis when axes are "
+        "merged.": _batch_inside,
+        "The windows of all pictures are in one axis, (B·nW, N, C). Here the pictures stay apart: (B, nW, "
+        "N, C).": (lambda x, M: _windows_by_loops(x, M).flatten(0, 1)),
+        "You return (B, N, nW, C): the windows come before their tokens.": (
+            lambda x, M: _windows_by_loops(x, M).transpose(1, 2)
+        ),
+        "The windows are right, but their rows and columns are still axes of their own. Merge them: N = "
+        "M·M tokens.": (lambda x, M: _windows_by_loops(x, M).unflatten(2, (M, M))),
+    },
+    forbidden={
+        "It is made by the package's `window_partition`: write it yourself.": calls(package_partition),
+        LOOPS: loops,
+    },
+    picture=_draw_windows,
+    axes="(B, nW, N, C)",
+    piece=True,
+)
 
 # --- partition_channels_first ------------------------------------------------------------
 
@@ -89,7 +188,7 @@ partition_channels_first = Exercise(
         "The tokens inside each window are numbered column by column. They come row by "
         "row.": _tokens_columns_first,
     },
-    forbidden={"You visit the windows in a loop. Asked for are steps that move all of them at once.": loops},
+    forbidden={LOOPS: loops},
     picture=_draw_partition,
     axes="(B, nW, N, C)",
 )
@@ -254,7 +353,7 @@ reverse_rectangles = Exercise(
             lambda *inputs: _reverse_by_loops(*inputs).transpose(1, 2)
         ),
     },
-    forbidden={"You visit the windows in a loop. Asked for are steps that move all of them at once.": loops},
+    forbidden={LOOPS: loops},
     picture=_draw_reverse,
     axes="(B, H, W, C)",
 )
