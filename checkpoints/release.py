@@ -52,7 +52,7 @@ def _write_sums(sums):
 
 # What each row of the board is the answer to: a study of one variant, or a published model.
 BUDGETS = {
-    "preset": "a coffee: the preset as it is",
+    "preset": "five minutes on two CPU cores: no options",
     "half-hour": "half an hour on two CPU cores",
     "nano": "at most 0.31 million parameters",
     "micro": "at most 2 million parameters",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from swin_cifar import distributed
 from swin_cifar.checkpoint import save_checkpoint
-from swin_cifar.config import TrainConfig
+from swin_cifar.config import TrainConfig, train_config
 from swin_cifar.data import ImageSet
 from swin_cifar.history import History, Metrics
 from swin_cifar.model import SwinTransformer
@@ -133,7 +133,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
 ) -> History:
-    """Train `model`, on the device it is on, and leave the final weights in it.
+    """Train `model`, on the device it is on, and leave the final weights in it; by default as `nano` is.
 
     With `checkpoint_path` the run is saved there about once a minute, on Ctrl-C and at its end;
     `resume` continues the run saved there, on CPU with a fixed number of threads to the very same
@@ -143,7 +143,7 @@ def fit(
     process takes its share of every batch, and all end with the weights that one process would get,
     but for rounding and for DropPath, which draws for each; process 0 alone evaluates, prints and saves.
     """
-    recipe = recipe or TrainConfig()
+    recipe = recipe or train_config("nano")
     optimizer = make_optimizer(model, recipe)
     with Run(model, optimizer, train, validation, recipe, checkpoint_path, resume, progress) as run:
         for step in run:  # from where it stopped to the last
