@@ -38,10 +38,10 @@ class PositionEmbedding(nn.Module):
 
     def __init__(self, H: int, W: int, dim: int):
         super().__init__()
-        self.tokens = nn.Parameter(0.02 * torch.randn(1, H, W, dim))
+        self.position_table = nn.Parameter(0.02 * torch.randn(1, H, W, dim))  # learns at the tables' rate
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.tokens.to(x.dtype)
+        return x + self.position_table.to(x.dtype)
 
 
 def flat_model(

@@ -38,7 +38,7 @@ def make_optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.Optimiz
     groups = {}
     for name, parameter in model.named_parameters():
         decay, scale, momentum = recipe.weight_decay, 1.0, None
-        if name.endswith("relative_position_bias_table"):
+        if name.endswith("_table"):
             decay, scale = 0.0, recipe.table_lr_scale
         elif parameter.ndim < 2:  # of norms, and biases
             decay = 0.0

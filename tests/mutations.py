@@ -123,8 +123,24 @@ MUTATIONS = {
     ),
     "bias tables decay": (
         "swin_cifar/training.py",
-        'parameter.ndim < 2 or name.endswith("relative_position_bias_table")',
-        "parameter.ndim < 2",
+        "decay, scale = 0.0, recipe.table_lr_scale",
+        "scale = recipe.table_lr_scale",
+    ),
+    "Muon without Nesterov's momentum": (
+        "swin_cifar/training.py",
+        'weight.grad.lerp(state["average"], momentum)',
+        'state["average"]',
+    ),
+    "a schedule for all groups alike": (
+        "swin_cifar/training.py",
+        'lr * group.get("lr_scale", 1.0)',
+        "lr",
+    ),
+    "never fewer threads": ("swin_cifar/system.py", "best if clear else self.all", "self.all"),
+    "bf16 where it is emulated": (
+        "swin_cifar/system.py",
+        "min(seconds[torch.bfloat16]) < min(seconds[torch.float32])",
+        "True",
     ),
     "evaluated in training mode": ("swin_cifar/predict.py", "    model.eval()\n", ""),
     "gradients not set to zero": ("swin_cifar/training.py", "    optimizer.zero_grad()\n", ""),
