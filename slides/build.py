@@ -12,7 +12,7 @@ stays on the slide before.
 
     "slideshow": {"slide_type": "slide"}           a new slide; "fragment": comes at a key press
     "slide": {
-        "title": "A window is a closed room",      one sentence; a Markdown cell's heading if left out
+        "title": "Shift, then cut into windows",   one sentence; a Markdown cell's heading if left out
         "text": ["Markdown", "line by line"],      in place of a Markdown cell's text, above a code cell
         "steps": true,                             the points of `text` come one after the other
         "show": "output",                          or "code", "both", "nothing", "reveal": first the code

@@ -81,7 +81,7 @@ def orthogonalize(matrix: Tensor, iterations: int = 5) -> Tensor:
 
     Newton-Schulz iterations: X <- a X + b XXᵀX + c (XXᵀ)²X turns a singular value s into
     a s + b s³ + c s⁵ and leaves U and V. With these a, b, c five of them bring nearly all values
-    to between 0.68 and 1.14, which serves as well as 1.
+    to between 0.68 and 1.2, which serves as well as 1.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]

@@ -1,21 +1,23 @@
 """Wrong answers to the exercises, as students write them, each with words that its check must say."""
 
 import math
-import re
-from functools import cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from course import check
+from course import check, package_pieces
 from swin_cifar import (
+    DropPath,
+    PatchMerging,
+    SwinTransformerBlock,
+    WindowAttention,
     create_model,
     relative_position_index,
     shifted_window_mask,
     window_partition,
     window_reverse,
 )
-from swin_cifar.weights import torchvision_name
 
 ALIKE = []
 CHEATS = []  # right results in a way that the exercise does not ask for
@@ -79,33 +81,124 @@ def pads_more_before(images, P):
     return out
 
 
-@planted("patches_at_once", "each 'patch' is a run of the picture's rows")
-def only_views(images, P):
+@planted("patch_embed", "you embed runs of the picture's rows, not patches")
+def only_views(images, weight, bias):
     B, c, h, w = images.shape
-    return images.view(B, h // P, w // P, c, P, P)
+    P = weight.shape[-1]
+    return images.view(B, h // P, w // P, c * P * P) @ weight.flatten(1).T + bias
 
 
-@planted("patches_at_once", "you have split it into (P, H)")
-def splits_into_p_first(images, P):
+@planted("patch_embed", "you have split it into (P, H)")
+def splits_into_p_first(images, weight, bias):
+    P = weight.shape[-1]
     x = images.unflatten(2, (P, -1)).unflatten(4, (P, -1))  # (B, 3, P, H, P, W)
-    return x.permute(0, 3, 5, 1, 2, 4)
+    return x.permute(0, 3, 5, 1, 2, 4).flatten(3) @ weight.flatten(1).T + bias
 
 
-@planted("patches_at_once", "Each patch is transposed")
-def swaps_row_and_column(images, P):
+@planted("patch_embed", "In your patches the colour comes last")
+def channels_last(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.permute(0, 2, 3, 1).unfold(1, P, P).unfold(2, P, P).permute(0, 1, 2, 4, 5, 3)
+    return x.flatten(3) @ weight.flatten(1).T + bias
+
+
+@planted("patch_embed", "Rows and columns inside a patch have changed places")
+def swaps_row_and_column(images, weight, bias):
+    P = weight.shape[-1]
     x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P))
-    return x.permute(0, 2, 4, 1, 5, 3)
+    return F.linear(x.permute(0, 2, 4, 1, 5, 3).flatten(3), weight.flatten(1), bias)
 
 
-@planted("patches_at_once", "In your patches the colour comes last")
-def channels_last(images, P):
-    return images.permute(0, 2, 3, 1).unfold(1, P, P).unfold(2, P, P).permute(0, 1, 2, 4, 5, 3)
+@planted("patch_embed", "the axes that belong together are not neighbours yet")
+def merges_too_early(images, weight, bias):
+    P = weight.shape[-1]
+    B, _, h, w = images.shape
+    x = images.permute(0, 2, 3, 1).reshape(B, h // P, P, w // P, P, 3)
+    return x.reshape(B, h // P, w // P, -1) @ weight.flatten(1).T + bias
 
 
-@planted("patches_at_once", "Right for: a square picture")
-def knows_square_pictures_only(images, P):
-    B, c, side, _ = images.shape
-    return images.reshape(B, c, side // P, P, side // P, P).permute(0, 2, 4, 1, 3, 5)
+@planted("patch_embed", "H and W have changed places")
+def takes_the_width_first(images, weight, bias):
+    P = weight.shape[-1]
+    B, c, w, h = images.shape
+    x = images.reshape(B, c, h // P, P, w // P, P).permute(0, 2, 4, 1, 3, 5)
+    return x.flatten(3) @ weight.flatten(1).T + bias
+
+
+@planted("patch_embed", "The map is transposed")
+def columns_of_patches_first(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P)).permute(0, 4, 2, 1, 3, 5)
+    return x.flatten(3) @ weight.flatten(1).T + bias
+
+
+@planted("patch_embed", "The bias is missing")
+def multiplies_only(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P)).permute(0, 2, 4, 1, 3, 5)
+    return torch.einsum("bhwcij,dcij->bhwd", x, weight)
+
+
+@planted("patch_embed", "reshaped where they should be transposed")
+def makes_the_matrix_fit(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+    return x @ weight.reshape(x.shape[-1], -1) + bias
+
+
+@planted("patch_embed", "You return (B, C, H, W)")
+def like_a_convolution(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+    return (x @ weight.flatten(1).T + bias).permute(0, 3, 1, 2)
+
+
+@planted("patch_embed", "All tokens of a picture are in one axis")
+def like_the_official_code(images, weight, bias):
+    patches = F.unfold(images, weight.shape[-1], stride=weight.shape[-1])  # (B, 3·P·P, H·W)
+    return patches.transpose(1, 2) @ weight.flatten(1).T + bias
+
+
+@planted("patch_embed", "Right for 3 of 4 inputs. Not for two pictures")
+def knows_one_picture_only(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P)).permute(0, 2, 4, 1, 3, 5)
+    x = x.flatten(3)
+    return (x[:1] if len(x) == 2 else x) @ weight.flatten(1).T + bias
+
+
+@planted("patch_embed", "your code stops at `return x.flatten(3) @ weight.flatten(1) + bias`")
+def forgets_to_transpose(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unflatten(3, (-1, P)).unflatten(2, (-1, P)).permute(0, 2, 4, 1, 3, 5)
+    return x.flatten(3) @ weight.flatten(1) + bias
+
+
+@planted("patches_back", "The shape is right, but no number has moved")
+def only_reshapes_back(patches):
+    B, H, W, c, P, _ = patches.shape
+    return patches.reshape(B, c, H * P, W * P)
+
+
+@planted("patches_back", "Row and column inside each patch have changed places")
+def swaps_back(patches):
+    return patches.permute(0, 3, 1, 5, 2, 4).flatten(4, 5).flatten(2, 3)
+
+
+@planted("patches_back", "Rows and columns of the map have changed places")
+def columns_of_the_map_first(patches):
+    return patches.permute(0, 3, 2, 4, 1, 5).flatten(4, 5).flatten(2, 3)
+
+
+@planted("patches_back", "come from different patches")
+def rows_of_patches_first(patches):
+    return patches.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+
+
+@planted("patches_back", "you list patch after patch")
+def patch_after_patch(patches):
+    B, H, W, c, P, _ = patches.shape
+    return patches.movedim(3, 1).reshape(B, c, H * P, W * P)
 
 
 @planted("absorb_normalization", "The colours are mixed up")
@@ -138,21 +231,141 @@ def forgets_to_return_the_bias(weight, bias, mean, std):
     return weight / std.repeat_interleave(weight.shape[1] // 3)
 
 
-@cheats("patches_at_once", "`unfold` cuts the patches")
-def unfolds(images, P):
-    return images.unfold(2, P, P).unfold(3, P, P).permute(0, 2, 3, 1, 4, 5)
+@cheats("patch_embed", "A convolution cuts and multiplies for you")
+def convolves(images, weight, bias):
+    return F.conv2d(images, weight, bias, stride=weight.shape[-1]).permute(0, 2, 3, 1)
 
 
-@cheats("patches_at_once", "in a loop")
-def cuts_in_a_loop(images, P):
+@cheats("patch_embed", "in a loop")
+def embeds_in_a_loop(images, weight, bias):
+    P = weight.shape[-1]
     h, w = images.shape[2:]
     rows = []
     for y in range(0, h, P):
-        rows.append(torch.stack([images[:, :, y : y + P, x : x + P] for x in range(0, w, P)], dim=1))
+        row = [images[:, :, y : y + P, x : x + P].flatten(1) @ weight.flatten(1).T for x in range(0, w, P)]
+        rows.append(torch.stack(row, dim=1) + bias)
     return torch.stack(rows, dim=1)
 
 
+@cheats("patches_back", "in a loop")
+def puts_back_in_a_loop(patches):
+    rows = []
+    for row in patches.unbind(1):
+        rows.append(torch.cat([patch for patch in row.unbind(1)], dim=3))
+    return torch.cat(rows, dim=2)
+
+
+@cheats("patches_back", "`fold` or `pixel_shuffle`")
+def folds(patches):
+    H, W, P = patches.shape[1], patches.shape[2], patches.shape[-1]
+    columns = patches.flatten(3).flatten(1, 2).transpose(1, 2)  # (B, 3·P·P, H·W)
+    return F.fold(columns, (H * P, W * P), kernel_size=P, stride=P)
+
+
 # --- 03 ----------------------------------------------------------------------------------
+
+
+@planted("patch_merging", "Top-right and bottom-left have changed places")
+def merges_in_reading_order(x, norm, reduction):
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    x = torch.cat([x[:, row::2, col::2] for row in (0, 1) for col in (0, 1)], dim=-1)
+    return reduction(norm(x))
+
+
+@planted("patch_merging", "The norm is missing")
+def merges_as_the_paper_writes(x, norm, reduction):
+    return reduction(four_tokens(x))
+
+
+def four_tokens(x):
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    return torch.cat([x[:, row::2, col::2] for col in (0, 1) for row in (0, 1)], dim=-1)
+
+
+@planted("patch_merging", "The last row or column of an odd side is dropped")
+def merges_whole_squares(x, norm, reduction):
+    H, W = (n // 2 * 2 for n in x.shape[1:3])
+    return reduction(norm(four_tokens(x[:, :H, :W])))
+
+
+@planted("patch_merging", "The zeros of an odd side stand on the left and above")
+def pads_above_and_left(x, norm, reduction):
+    return reduction(norm(four_tokens(F.pad(x, (0, 0, x.shape[2] % 2, 0, x.shape[1] % 2, 0)))))
+
+
+@planted("patch_merging", "filled up with a copy of its last row or column")
+def repeats_the_edge(x, norm, reduction):
+    x = torch.cat([x, x[:, -1:]], dim=1) if x.shape[1] % 2 else x
+    x = torch.cat([x, x[:, :, -1:]], dim=2) if x.shape[2] % 2 else x
+    return reduction(norm(four_tokens(x)))
+
+
+@planted("patch_merging", "each new token is a run of the map's rows")
+def merges_by_a_reshape(x, norm, reduction):
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    B, H, W, C = x.shape
+    return reduction(norm(x.reshape(B, H // 2, W // 2, 4 * C)))
+
+
+@planted("patch_merging", "You gather tokens that lie half a map apart")
+def splits_pairs_first(x, norm, reduction):
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    x = x.unflatten(2, (2, -1)).unflatten(1, (2, -1))  # (B, 2, H/2, 2, W/2, C)
+    return reduction(norm(x.permute(0, 2, 4, 3, 1, 5).flatten(3)))
+
+
+@planted("patch_merging", "four numbers of channel 0, then four of channel 1")
+def unshuffles_pixels(x, norm, reduction):
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    x = F.pixel_unshuffle(x.permute(0, 3, 1, 2), 2)  # (B, 4C, H/2, W/2)
+    return reduction(norm(x.permute(0, 2, 3, 1)))
+
+
+@planted("patch_merging", "go down first, then right, but they are sorted by channel")
+def stacks_behind_the_channels(x, norm, reduction):
+    return reduction(norm(torch.stack(four_tokens(x).chunk(4, dim=-1), dim=-1).flatten(3)))
+
+
+@planted("patch_merging", "The new map is transposed")
+def columns_of_squares_first(x, norm, reduction):
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+    return reduction(norm(x.permute(0, 3, 1, 4, 2, 5).flatten(3)))
+
+
+@planted("patch_merging", "your tokens still have 4C numbers")
+def forgets_the_reduction(x, norm, reduction):
+    return norm(four_tokens(x))
+
+
+@planted("patch_merging", "your code stops at `return norm(reduction(four_tokens(x)))`")
+def normalises_last(x, norm, reduction):
+    return norm(reduction(four_tokens(x)))
+
+
+@planted("patch_merging", "Not for odd height: your code stops")
+def merges_even_sides_only(x, norm, reduction):
+    four = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
+    return reduction(norm(torch.cat(four, dim=-1)))
+
+
+@cheats("patch_merging", "the package's `PatchMerging`")
+def asks_the_layer(x, norm, reduction):
+    layer = PatchMerging(x.shape[-1])
+    layer.norm, layer.reduction = norm, reduction
+    return layer(x)
+
+
+@cheats("patch_merging", "You visit the squares in a loop")
+def merges_square_after_square(x, norm, reduction):
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    rows = []
+    for i in range(0, x.shape[1], 2):
+        row = []
+        for j in range(0, x.shape[2], 2):
+            row.append(x[:, i : i + 2, j : j + 2].transpose(1, 2).flatten(1))
+        rows.append(torch.stack(row, dim=1))
+    return reduction(norm(torch.stack(rows, dim=1)))
 
 
 @planted("ungather", "Top-right and bottom-left have changed places")
@@ -302,59 +515,153 @@ def cuts_window_after_window(x, M):
     return torch.stack([x[:, y : y + M, z : z + M].flatten(1, 2) for y, z in corners], 1)
 
 
-@planted("partition_channels_first", "a transpose is missing")
-def forgets_the_transpose(x, M):
-    B, C, H, W = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(B, H // M, M, W // M, M, C)
-    return x.flatten(3, 4).flatten(1, 2).reshape(B, -1, M * M, C)
+@planted("window_reverse", "no number has moved: each window has become a run of the map's rows")
+def reads_windows_as_a_map(windows, M, H, W):
+    return windows.reshape(windows.shape[0], H, W, windows.shape[-1])
 
 
-@planted("partition_channels_first", "only read as (N, C)")
-def reads_channels_as_tokens(x, M):
-    B, C, H, W = x.shape
-    x = x.view(B, C, H // M, M, W // M, M).permute(0, 2, 4, 1, 3, 5)  # (B, H/M, W/M, C, M, M)
-    return x.reshape(B, -1, M * M, C)
+@planted("window_reverse", "You split as for a map")
+def partitions_once_more(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.view(B, H // M, M, W // M, M, C).transpose(2, 3)
+    return x.reshape(B, H, W, C)
 
 
-@planted("partition_channels_first", "The channels still stand before the tokens")
-def channels_before_tokens(x, M):
-    B, C, H, W = x.shape
-    x = x.view(B, C, H // M, M, W // M, M).permute(0, 2, 4, 1, 3, 5)
-    return x.reshape(B, -1, C, M * M)
+@planted("window_reverse", "The numbers of window-rows and of window-columns have changed places")
+def counts_columns_of_windows_first(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.view(B, W // M, H // M, M, M, C)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(B, H, W, C)
 
 
-@planted("partition_channels_first", "The windows are numbered column by column")
-def column_of_windows_first(x, M):
-    B, C, H, W = x.shape
-    windows = []
+@planted("window_reverse", "The rows of different windows take turns in your map")
+def row_before_window_row(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.view(B, H // M, W // M, M, M, C)
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(B, H, W, C)
+
+
+@planted("window_reverse", "The map is scrambled")
+def exchanges_the_wrong_axes(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.view(B, H // M, W // M, M, M, C).transpose(2, 4)
+    return x.reshape(B, H, W, C)
+
+
+@planted("window_reverse", "laid out column by column. They come row by row")
+def fills_columns_of_windows(windows, M, H, W):
+    out, number = torch.zeros(len(windows), H, W, windows.shape[-1]), 0
     for left in range(0, W, M):
         for top in range(0, H, M):
-            windows.append(x[:, :, top : top + M, left : left + M].flatten(2).transpose(1, 2))
-    return torch.stack(windows, dim=1)
+            out[:, top : top + M, left : left + M] = windows[:, number].unflatten(1, (M, M))
+            number += 1
+    return out
 
 
-@planted("partition_channels_first", "The tokens inside each window are numbered column by column")
-def column_of_tokens_first(x, M):
-    B, C, H, W = x.shape
-    x = x.view(B, C, H // M, M, W // M, M).permute(0, 2, 4, 5, 3, 1)
-    return x.reshape(B, -1, M * M, C)
+@planted("window_reverse", "each window is mirrored at its diagonal")
+def column_before_row(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.view(B, H // M, W // M, M, M, C)
+    return x.permute(0, 1, 4, 2, 3, 5).reshape(B, H, W, C)
 
 
-@planted("partition_channels_first", "Right for: a square map. Not for a map wider than high")
-def takes_width_for_height(x, M):
-    B, C, H, W = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(B, W // M, M, H // M, M, C)
-    return x.transpose(2, 3).reshape(B, -1, M * M, C)
+@planted("window_reverse", "The windows of different pictures are mixed")
+def batch_behind_the_windows(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.reshape(H // M, W // M, B, M, M, C)
+    return x.permute(2, 0, 3, 1, 4, 5).reshape(B, H, W, C)
 
 
-@cheats("partition_channels_first", "You visit the windows in a loop")
-def windows_in_a_loop(x, M):
-    windows = [
-        x[:, :, top : top + M, left : left + M].flatten(2).mT
-        for top in range(0, x.shape[2], M)
-        for left in range(0, x.shape[3], M)
-    ]
-    return torch.stack(windows, dim=1)
+@planted("window_reverse", "The whole map is transposed")
+def transposes_the_map(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.view(B, H // M, W // M, M, M, C)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, W, H, C)
+
+
+@planted("window_reverse", "H and W are still two axes each")
+def forgets_to_merge(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    return windows.view(B, H // M, W // M, M, M, C).transpose(2, 3)
+
+
+@planted("window_reverse", "Right for: a square map; one window. Not for a map wider than high")
+def takes_the_root_of_the_windows(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    side = int(nW**0.5)
+    return windows.view(B, side, side, M, M, C).transpose(2, 3).reshape(B, H, W, C)
+
+
+@cheats("window_reverse", "the package's `window_reverse`")
+def asks_the_package_for_the_way_back(windows, M, H, W):
+    return window_reverse(windows, M, H, W)
+
+
+@cheats("window_reverse", "You visit the windows in a loop")
+def puts_back_window_after_window(windows, M, H, W):
+    out = torch.empty(len(windows), H, W, windows.shape[-1])
+    for number, window in enumerate(windows.unbind(1)):
+        top, left = number // (W // M) * M, number % (W // M) * M
+        out[:, top : top + M, left : left + M] = window.unflatten(1, (M, M))
+    return out
+
+
+@planted("grid_partition", "Those are windows")
+def cuts_windows(x, M):
+    return window_partition(x, M)
+
+
+@planted("grid_partition", "no number has moved")
+def one_reshape_to_groups(x, M):
+    B, H, W, C = x.shape
+    return x.reshape(B, (H // M) * (W // M), M * M, C)
+
+
+@planted("grid_partition", "You take every M-th row")
+def splits_as_for_windows(x, M):
+    B, H, W, C = x.shape
+    x = x.view(B, H // M, M, W // M, M, C)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, M * M, C)
+
+
+@planted("grid_partition", "The steps down and to the right have changed places")
+def steps_of_the_other_side(x, M):
+    B, W, H, C = x.shape
+    x = x.view(B, M, H // M, M, W // M, C)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, M * M, C)
+
+
+@planted("grid_partition", "the groups come before their tokens")
+def tokens_before_groups(x, M):
+    B, H, W, C = x.shape
+    x = x.view(B, M, H // M, M, W // M, C).transpose(2, 3)
+    return x.flatten(3, 4).flatten(1, 2)
+
+
+@planted("grid_partition", "The groups are numbered column by column")
+def columns_of_groups_first(x, M):
+    B, H, W, C = x.shape
+    x = x.view(B, M, H // M, M, W // M, C)
+    return x.permute(0, 4, 2, 1, 3, 5).reshape(B, -1, M * M, C)
+
+
+@planted("grid_partition", "The tokens inside each group are listed column by column")
+def columns_of_a_group_first(x, M):
+    B, H, W, C = x.shape
+    x = x.view(B, M, H // M, M, W // M, C)
+    return x.permute(0, 2, 4, 3, 1, 5).reshape(B, -1, M * M, C)
+
+
+@planted("grid_partition", "Right for: a square map. Not for a map wider than high. You take every M-th")
+def in_one_line_with_the_package(x, M):
+    return window_partition(x, x.shape[1] // M).transpose(1, 2).reshape(len(x), -1, M * M, x.shape[3])
+
+
+@cheats("grid_partition", "You visit the groups in a loop")
+def groups_in_a_loop(x, M):
+    down, right = x.shape[1] // M, x.shape[2] // M
+    corners = [(i, j) for i in range(down) for j in range(right)]
+    return torch.stack([x[:, i::down, j::right].flatten(1, 2) for i, j in corners], 1)
 
 
 @cheats("reverse_rectangles", "You visit the windows in a loop")
@@ -366,46 +673,53 @@ def lays_windows_in_a_loop(windows, height, width, H, W):
     return out
 
 
-@planted("window_for_budget", "You count attention between all pairs of tokens of the map")
-def uses_equation_1(side, C, budget):
-    cost = 4 * side * side * C * C + 2 * (side * side) ** 2 * C
+@planted("window_for_budget", "You count the pairs between all tokens of the map")
+def attends_to_the_whole_map(H, W, budget):
     best = 0
-    for M in range(1, side + 1):
-        if side % M == 0 and cost <= budget:
+    for M in range(1, min(H, W) + 1):
+        if H % M == 0 and W % M == 0 and (H * W) ** 2 <= budget:
             best = M
     return best
 
 
-@planted("window_for_budget", "How many tokens has a window?")
-def forgets_the_square(side, C, budget):
-    tokens = side * side
-    fits = [
-        M for M in range(1, side + 1) if side % M == 0 and 4 * tokens * C**2 + 2 * M * tokens * C <= budget
-    ]
+@planted("window_for_budget", "How many tokens has its window?")
+def forgets_the_square(H, W, budget):
+    fits = [M for M in range(1, min(H, W) + 1) if H % M == W % M == 0 and H * W * M <= budget]
     return fits[-1] if fits else 0
 
 
-@planted("window_for_budget", "M must divide the side")
-def forgets_to_divide_the_side(side, C, budget):
+@planted("window_for_budget", "You count the pairs of one window")
+def looks_at_one_window(H, W, budget):
+    fits = [M for M in range(1, min(H, W) + 1) if H % M == W % M == 0 and (M * M) ** 2 <= budget]
+    return max(fits, default=0)
+
+
+@planted("window_for_budget", "for some budgets you choose windows that do not fit")
+def forgets_to_divide_the_sides(H, W, budget):
     M = 0
-    while M < side and side**2 * (4 * C**2 + 2 * (M + 1) ** 2 * C) <= budget:
+    while M < min(H, W) and H * W * (M + 1) ** 2 <= budget:
         M += 1
     return M
 
 
-@planted("window_for_budget", "uses up the budget exactly is allowed")
-def demands_less_than_the_budget(side, C, budget):
+@planted("window_for_budget", "M must divide both sides")
+def divides_the_height_only(H, W, budget):
+    return max((M for M in range(1, H + 1) if H % M == 0 and H * W * M**2 <= budget), default=0)
+
+
+@planted("window_for_budget", "used up to the last pair")
+def demands_less_than_the_budget(H, W, budget):
     best = 0
-    for M in range(1, side + 1):
-        if side % M == 0 and side**2 * (4 * C**2 + 2 * M**2 * C) < budget:
+    for M in range(1, min(H, W) + 1):
+        if H % M == 0 and W % M == 0 and H * W * M**2 < budget:
             best = M
     return best
 
 
 @planted("window_for_budget", "You return the smallest window")
-def returns_at_once(side, C, budget):
-    for M in range(1, side + 1):
-        if side % M == 0 and side**2 * (4 * C**2 + 2 * M**2 * C) <= budget:
+def returns_at_once(H, W, budget):
+    for M in range(1, min(H, W) + 1):
+        if H % M == 0 and W % M == 0 and H * W * M**2 <= budget:
             return M
     return 0
 
@@ -526,6 +840,141 @@ def all_heads_at_once(x, weight, bias, heads, head):
 def glues_the_chunks(q, chunks):
     keys, values = (torch.cat(parts) for parts in zip(*chunks))
     return scores_of(q, keys).softmax(-1) @ values
+
+
+def split_qkv(x, qkv, heads):
+    return qkv(x).unflatten(-1, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5)
+
+
+def joined(out, proj):
+    return proj(out.transpose(2, 3).flatten(3))
+
+
+def hide(bias, mask):
+    return bias if mask is None else bias.masked_fill(~mask[:, None], -math.inf)
+
+
+@cheats("attention", "It is made by the package's attention")
+def lets_the_layer_do_it(x, qkv, proj, num_heads, bias, mask=None):
+    layer = WindowAttention(x.shape[-1], math.isqrt(x.shape[2]), num_heads)
+    layer.qkv, layer.proj, layer.relative_position_bias = qkv, proj, lambda: bias
+    return layer(x, mask)
+
+
+@cheats("attention", "It is made by PyTorch's `scaled_dot_product_attention`")
+def calls_the_fused_kernel(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    hidden = hide(bias[None], mask).expand(*q.shape[:3], -1, -1)
+    q, k, v, hidden = (t.flatten(0, 1) for t in (q, k, v, hidden))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden)
+    return joined(out.unflatten(0, x.shape[:2]), proj)
+
+
+@cheats("attention", "You visit windows, heads or tokens in a loop")
+def head_after_head(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = (t.split(x.shape[-1] // num_heads, dim=-1) for t in qkv(x).chunk(3, dim=-1))
+    outputs = []
+    for head in range(num_heads):
+        scores = q[head] @ k[head].mT / q[head].shape[-1] ** 0.5 + bias[head]
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
+        outputs.append(scores.softmax(-1) @ v[head])
+    return proj(torch.cat(outputs, dim=-1))
+
+
+@planted("attention", "The scores are not divided by sqrt(d)")
+def no_root(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT + hide(bias, mask)).softmax(-1) @ v, proj)
+
+
+@planted("attention", "You divide by sqrt(C)")
+def root_of_the_channels(x, qkv, proj, num_heads, bias, mask=None):
+    C = x.shape[-1]
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT / C**0.5 + hide(bias, mask)).softmax(-1) @ v, proj)
+
+
+@planted("attention", "The bias is divided by sqrt(d), too")
+def divides_the_sum(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    scores = (q @ k.mT + hide(bias, mask)) * q.shape[-1] ** -0.5
+    return joined(scores.softmax(-1) @ v, proj)
+
+
+@planted("attention", "The bias is not used")
+def forgets_the_bias(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(0 * bias, mask)).softmax(-1) @ v, proj)
+
+
+@planted("attention", "The mask is not used")
+def forgets_the_mask(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + bias).softmax(-1) @ v, proj)
+
+
+@planted("attention", "The mask is the wrong way round")
+def hides_what_is_allowed(x, qkv, proj, num_heads, bias, mask=None):
+    return check.attention.answer(x, qkv, proj, num_heads, bias, None if mask is None else ~mask)
+
+
+@planted("attention", "The forbidden weights are set to 0 after softmax")
+def forbids_too_late(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    weights = (q @ k.mT / q.shape[-1] ** 0.5 + bias).softmax(-1)
+    if mask is not None:
+        weights = weights.masked_fill(~mask.unsqueeze(1), 0.0)
+    return joined(weights @ v, proj)
+
+
+@planted("attention", "A forbidden key gets the score 0")
+def hides_with_zero(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    scores = q @ k.mT / q.shape[-1] ** 0.5 + bias
+    if mask is not None:
+        scores = scores * mask[:, None]
+    return joined(scores.softmax(-1) @ v, proj)
+
+
+@planted("attention", "The size of tensor a (6) must match")
+def lines_the_mask_up_with_the_heads(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    scores = q @ k.mT / q.shape[-1] ** 0.5 + bias
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return joined(scores.softmax(-1) @ v, proj)
+
+
+@planted("attention", "You split them head by head first")
+def heads_before_parts(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = qkv(x).unflatten(-1, (num_heads, 3, -1)).permute(4, 0, 1, 3, 2, 5)
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v, proj)
+
+
+@planted("attention", "a head holds whole tokens instead of a part of every token")
+def only_views_heads(x, qkv, proj, num_heads, bias, mask=None):
+    B, nW, N, C = x.shape
+    q, k, v = (t.reshape(B, nW, num_heads, N, C // num_heads) for t in qkv(x).chunk(3, dim=-1))
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v, proj)
+
+
+@planted("attention", "But the heads come back in the wrong order")
+def only_views_the_output(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return proj(((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v).reshape(x.shape))
+
+
+@planted("attention", "softmax runs over the queries instead of the keys")
+def softmax_down_the_columns(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-2) @ v, proj)
+
+
+@planted("attention", "The output projection is missing")
+def without_projection(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v, lambda out: out)
 
 
 @planted("one_head", "You take q, k and v of one head from neighbouring rows")
@@ -655,6 +1104,136 @@ def hides_nan_without_a_maximum(q, chunks):
 
 
 # --- 06 ----------------------------------------------------------------------------------
+
+
+@planted("relative_position_index", "9 offsets have only 5 sums")
+def adds_the_two(M):
+    y = torch.arange(M * M) // M
+    x = torch.arange(M * M) % M
+    return (y[:, None] - y[None, :] + M - 1) + (x[:, None] - x[None, :] + M - 1)
+
+
+@planted("relative_position_index", "dy counts M times as much as dx")
+def multiplies_by_m(M):
+    y, x = torch.meshgrid(torch.arange(M), torch.arange(M), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y + M - 1) * M + (x[:, None] - x + M - 1)
+
+
+@planted("relative_position_index", "dy is multiplied by 2M")
+def multiplies_by_two_m(M):
+    y, x = torch.arange(M).repeat_interleave(M), torch.arange(M).repeat(M)
+    return 2 * M * (y.unsqueeze(1) - y + M - 1) + x.unsqueeze(1) - x + M - 1
+
+
+@planted("relative_position_index", "Brackets are missing")
+def multiplies_without_brackets(M):
+    token = torch.arange(M * M)
+    dy = token[:, None] // M - token // M + (M - 1)
+    dx = token[:, None] % M - token % M + (M - 1)
+    return dy * 2 * M - 1 + dx
+
+
+@planted_alike("relative_position_index", "in i - j, the difference of the tokens' numbers, too")
+def subtracts_token_numbers(M):
+    N = M * M
+    token = torch.arange(N)
+    return token.view(N, 1) - token.view(1, N) + N - 1
+
+
+@planted("relative_position_index", "You subtract the tokens' numbers, and some differences are negative")
+def subtracts_token_numbers_only(M):
+    token = torch.arange(M**2)
+    return token[:, None] - token[None, :]
+
+
+@planted("relative_position_index", "you take absolute values. What makes dy and dx start at 0")
+def measures_distances(M):
+    token = torch.arange(M * M)
+    dy = (token[:, None] // M - token // M).abs()
+    dx = (token[:, None] % M - token % M).abs()
+    return (2 * M - 1) * dy + dx
+
+
+@planted("relative_position_index", "The offset is reversed")
+def takes_key_minus_query(M):
+    y, x = torch.meshgrid(torch.arange(M), torch.arange(M), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[None, :] - y[:, None] + M - 1) * (2 * M - 1) + x[None, :] - x[:, None] + M - 1
+
+
+@planted("relative_position_index", "dx counts more than dy")
+def takes_the_column_first(M):
+    y, x = torch.meshgrid(torch.arange(M), torch.arange(M), indexing="xy")
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y + M - 1) * (2 * M - 1) + x[:, None] - x + M - 1
+
+
+@planted("relative_position_index", "Some numbers are negative, and a negative row number reads a table")
+def adds_nothing(M):
+    token = torch.arange(M * M)
+    y, x = token // M, token % M
+    return (y[:, None] - y[None, :]) * (2 * M - 1) + (x[:, None] - x[None, :])
+
+
+@planted("relative_position_index", "M - 1 is added once, after the multiplication")
+def adds_once(M):
+    y, x = torch.arange(M * M) // M, torch.arange(M * M) % M
+    dy, dx = y[:, None] - y, x[:, None] - x
+    return dy * (2 * M - 1) + dx + M - 1
+
+
+@planted("relative_position_index", "M - 1 is added to dy only")
+def adds_to_dy(M):
+    y, x = torch.arange(M * M) // M, torch.arange(M * M) % M
+    return (y[:, None] - y + M - 1) * (2 * M - 1) + x[:, None] - x
+
+
+@planted("relative_position_index", "You add M. The smallest number is not 0")
+def adds_m(M):
+    y, x = torch.arange(M * M) // M, torch.arange(M * M) % M
+    return (y[:, None] - y + M) * (2 * M - 1) + x[:, None] - x + M
+
+
+@planted("relative_position_index", "Merge them in pairs: (N, N)")
+def leaves_four_axes(M):
+    side = torch.arange(M)
+    d = side[:, None] - side + M - 1  # (M, M)
+    return d[:, None, :, None] * (2 * M - 1) + d[None, :, None, :]
+
+
+@planted("relative_position_index", "Right for: M = 4. Not for M = 2")
+def knows_windows_of_four(M):
+    y, x = torch.arange(M * M) // M, torch.arange(M * M) % M
+    return 7 * (y[:, None] - y + 3) + x[:, None] - x + 3
+
+
+@planted("relative_position_index", "the numbers are of type torch.float32, expected torch.int64")
+def divides_with_a_fraction(M):
+    token = torch.arange(M * M)
+    y, x = (token / M).floor(), token % M
+    return (y[:, None] - y + M - 1) * (2 * M - 1) + x[:, None] - x + M - 1
+
+
+@planted("relative_position_index", "you return the shape (4,), expected (N, N) = (4, 4)")
+def subtracts_without_axes(M):
+    y, x = torch.arange(M * M) // M, torch.arange(M * M) % M
+    return (y - y + M - 1) * (2 * M - 1) + x - x + M - 1
+
+
+@cheats("relative_position_index", "the package's `relative_position_index`")
+def asks_the_package_for_the_index(M):
+    return relative_position_index(M)
+
+
+@cheats("relative_position_index", "You visit the pairs in a loop")
+def goes_through_all_pairs(M):
+    index = torch.zeros(M * M, M * M, dtype=torch.int64)
+    for i in range(M * M):
+        for j in range(M * M):
+            dy, dx = i // M - j // M, i % M - j % M
+            index[i, j] = (2 * M - 1) * (dy + M - 1) + dx + M - 1
+    return index
 
 
 @planted("favourite_offset", "Your offsets are never negative")
@@ -801,6 +1380,16 @@ def zeros_for_unknown(table, M, m):
     return new
 
 
+@cheats("resize_table", "You visit the offsets in a loop")
+def looks_up_one_by_one(table, M, m):
+    rows = []
+    for dy in range(1 - m, m):
+        for dx in range(1 - m, m):
+            near = [max(1 - M, min(M - 1, step)) for step in (dy, dx)]
+            rows.append(table[(2 * M - 1) * (near[0] + M - 1) + near[1] + M - 1])
+    return torch.stack(rows)
+
+
 @planted("resize_table", "Right for: the same window; a smaller window. Not for a larger window")
 def only_smaller(table, M, m):
     square, cut = table.unflatten(0, (2 * M - 1, 2 * M - 1)), M - m
@@ -910,192 +1499,713 @@ def cuts_by_view(H, W, M, shift):
     return ((places[:, :, None] - places[:, None]).abs() < M).all(-1)
 
 
-@planted("attend_any_size", "tokens that the roll has brought together attend to each other")
-def without_a_mask(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
-    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
-    y = window_reverse(attn(window_partition(y, M)), M, *y.shape[1:3])
-    return y.roll((sh, sw), (1, 2))[:, :H, :W]
+@planted("influence", "The end is the first token that is not reached")
+def returns_the_last_token(size, M, shifts, token):
+    first = last = token
+    for s in shifts:
+        edges = sorted({0, size, *range(s, size, M)})
+        first = max(e for e in edges if e <= first)
+        last = min(e for e in edges if e > last) - 1
+    return first, last
 
 
-@planted("attend_any_size", "The mask's sign is flipped")
-def forbids_what_is_allowed(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
-    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
-    forbidden = shifted_window_mask(H, W, M, shift).logical_not()
-    y = window_reverse(attn(window_partition(y, M), forbidden), M, *y.shape[1:3])
-    return y.roll((sh, sw), (1, 2))[:, :H, :W]
+@planted("influence", "Every block has its own shift, and you use none")
+def knows_regular_windows_only(size, M, shifts, token):
+    return (token // M * M, min(size, token // M * M + M)) if shifts else (token, token + 1)
 
 
-@planted("attend_any_size", "The shift is not undone")
-def never_rolls_back(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
-    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
-    y = attn(window_partition(y, M), shifted_window_mask(H, W, M, shift))
-    return window_reverse(y, M, H + -H % M, W + -W % M)[:, :H, :W]
+@planted("influence", "You let the area grow by M tokens on both sides")
+def grows_on_both_sides(size, M, shifts, token):
+    first, end = token, token + 1
+    for _ in shifts:
+        first, end = max(0, first - M), min(size, end + M)
+    return first, end
 
 
-@planted("attend_any_size", "You roll before you pad")
-def rolls_first(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
-    y = torch.roll(x, (-sh, -sw), dims=(1, 2))
-    y = F.pad(y, (0, 0, 0, -W % M, 0, -H % M))
-    y = window_reverse(attn(window_partition(y, M), shifted_window_mask(H, W, M, shift)), M, *y.shape[1:3])
-    return torch.roll(y, (sh, sw), dims=(1, 2))[:, :H, :W]
+@planted("influence", "You ask each time for the window of the token itself")
+def follows_the_token_alone(size, M, shifts, token):
+    first, end = token, token + 1
+    for s in shifts:
+        edges = sorted({0, size, *range(s, size, M)})
+        first = max(e for e in edges if e <= token)
+        end = min(e for e in edges if e > token)
+    return first, end
 
 
-@planted("attend_any_size", "You crop before you roll back")
-def crops_first(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
-    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
-    y = window_reverse(attn(window_partition(y, M), shifted_window_mask(H, W, M, shift)), M, *y.shape[1:3])
-    return y[:, :H, :W].roll((sh, sw), (1, 2))
+@planted("influence", "Not for at the left edge: in place 0 you return -2, expected 0")
+def forgets_the_edge_of_the_map(size, M, shifts, token):
+    first, end = token, token + 1
+    for s in shifts:
+        first = (first - s) // M * M + s
+        end = min(size, math.ceil((end - s) / M) * M + s)
+    return first, end
 
 
-@planted("attend_any_size", "it does not know which tokens are padding")
-def mask_of_the_padded_map(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
-    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-sh, -sw), (1, 2))
-    mask = shifted_window_mask(y.shape[1], y.shape[2], M, shift)
-    y = window_reverse(attn(window_partition(y, M), mask), M, *y.shape[1:3])
-    return y.roll((sh, sw), (1, 2))[:, :H, :W]
+@planted("shifted_window_mask", "The mask is a number to add to the scores")
+def as_in_the_official_code_again(H, W, M, shift):
+    Hp, Wp = H + -H % M, W + -W % M
+    regions, slices = torch.zeros(1, Hp, Wp, 1), (slice(0, -M), slice(-M, -shift), slice(-shift, None))
+    for i, rows in enumerate(slices):
+        for j, columns in enumerate(slices):
+            regions[:, rows, columns] = 3 * i + j
+    windows = window_partition(regions, M)[0, :, :, 0]
+    mask = windows[:, None] - windows[:, :, None]
+    return mask.masked_fill(mask != 0, -100.0)
 
 
-@planted("attend_any_size", "An axis that one window covers is shifted")
-def shifts_every_axis(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-shift, -shift), (1, 2))
-    y = window_reverse(attn(window_partition(y, M), shifted_window_mask(H, W, M, shift)), M, *y.shape[1:3])
-    return y.roll((shift, shift), (1, 2))[:, :H, :W]
+def map_of_labels(H, W, M, shift, row=2, padding=-1):
+    """-> (H, W) padded: the right labels, but for what the caller changes."""
+    sides = []
+    for size in (H, W):
+        s = shift if size > M else 0
+        place = (torch.arange(size + (M - size % M) % M) + s) % (size + (M - size % M) % M)
+        sides.append(torch.where(place >= size, padding, (place < s).long()))
+    return row * sides[0][:, None] + sides[1]
 
 
-@planted(
-    "attend_any_size",
-    "Right for 3 of 6 inputs. Not for 6 x 7 tokens, shift 2. The mask is made for the padded",
-)
-def makes_two_mistakes(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    y = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll((-shift, -shift), (1, 2))
-    mask = shifted_window_mask(y.shape[1], y.shape[2], M, shift)
-    y = window_reverse(attn(window_partition(y, M), mask), M, *y.shape[1:3])
-    return y.roll((shift, shift), (1, 2))[:, :H, :W]
+def compared(labels, M):
+    windows = window_partition(labels[None, ..., None], M)[0, ..., 0]
+    return windows[:, :, None] == windows[:, None, :]
 
 
-@planted("attend_any_size", "Right for 4 of 6 inputs. Not for 6 x 7 tokens, shift 2: your code stops at")
-def knows_maps_that_fit_only(attn, x, shift):
-    H, W, M = x.shape[1], x.shape[2], attn.window_size
-    sh, sw = (0 if H <= M else shift), (0 if W <= M else shift)
-    y = attn(window_partition(x.roll((-sh, -sw), (1, 2)), M), shifted_window_mask(H, W, M, shift))
-    return window_reverse(y, M, H, W).roll((sh, sw), (1, 2))
+@planted("shifted_window_mask", "The sign is wrong")
+def true_means_forbidden(H, W, M, shift):
+    labels = map_of_labels(H, W, M, shift, row=10, padding=100)
+    windows = window_partition(labels.where(labels < 90, 99)[None, ..., None], M)[0, ..., 0]
+    return windows[:, :, None] != windows[:, None, :]
+
+
+@planted("shifted_window_mask", "a real token may attend to it")
+def knows_no_padding(H, W, M, shift):
+    return compared(map_of_labels(H, W, M, shift, padding=0), M)
+
+
+@planted("shifted_window_mask", "softmax makes nan")
+def nobody_attends_to_padding(H, W, M, shift):
+    labels = map_of_labels(H, W, M, shift, row=10, padding=100)
+    real = window_partition((labels < 90)[None, ..., None], M)[0, ..., 0]
+    return compared(labels, M) & real[:, :, None] & real[:, None, :]
+
+
+@planted("shifted_window_mask", "Not all padding has the same label. That does no harm")
+def counts_three_by_three(H, W, M, shift):
+    return compared(map_of_labels(H, W, M, shift, row=3, padding=2), M)
+
+
+@planted("shifted_window_mask", "then the roll takes the padding with it")
+def pads_the_labels_last(H, W, M, shift):
+    sides = []
+    for size in (H, W):
+        s = shift if size > M else 0
+        sides.append(F.pad((torch.arange(size).roll(-s) < s).long(), (0, -size % M), value=7))
+    labels = 10 * sides[0][:, None] + sides[1][None, :]
+    labels[sides[0] == 7] = labels[:, sides[1] == 7] = 99
+    return compared(labels, M)
+
+
+@planted("shifted_window_mask", "An axis that one window covers is shifted, too")
+def shifts_both_axes_always(H, W, M, shift):
+    y, z = (torch.arange(size + -size % M).roll(-shift) for size in (H, W))
+    labels = 2 * (y < shift).long()[:, None] + (z < shift).long()[None, :]
+    labels[y >= H] = labels[:, z >= W] = -1
+    return compared(labels, M)
+
+
+@planted("shifted_window_mask", "Two bits make four labels")
+def adds_the_bits(H, W, M, shift):
+    return compared(map_of_labels(H, W, M, shift, row=1, padding=50).clamp(max=40), M)
+
+
+@planted("shifted_window_mask", "Only the rows count")
+def rows_of_the_labels_alone(H, W, M, shift):
+    both = map_of_labels(H, W, M, shift, row=10, padding=100)
+    return compared(torch.where(both < 90, both // 10, 99), M)
+
+
+@planted("shifted_window_mask", "Your windows are runs of the map's rows")
+def reads_labels_as_windows(H, W, M, shift):
+    labels = map_of_labels(H, W, M, shift, row=10, padding=100)
+    windows = labels.clamp(max=90).reshape(-1, M * M)
+    return windows[:, :, None] == windows[:, None, :]
+
+
+@planted("shifted_window_mask", "The labels are rolled the wrong way")
+def rolls_labels_down(H, W, M, shift):
+    sides = []
+    for size in (H, W):
+        s = shift if size > M else 0
+        sides.append(torch.arange(size + -size % M).roll(s))
+    labels = 2 * (sides[0] < (shift if H > M else 0)).long()[:, None] + (sides[1] < (shift if W > M else 0))
+    labels[sides[0] >= H] = labels[:, sides[1] >= W] = -1
+    return compared(labels, M)
+
+
+@cheats("shifted_window_mask", "the package's `shifted_window_mask`")
+def takes_the_packages_mask(H, W, M, shift):
+    return shifted_window_mask(H, W, M, shift)
+
+
+@cheats("shifted_window_mask", "in a loop")
+def compares_window_after_window(H, W, M, shift):
+    labels = map_of_labels(H, W, M, shift, row=10, padding=100).clamp(max=90)
+    masks = []
+    for top in range(0, labels.shape[0], M):
+        for left in range(0, labels.shape[1], M):
+            window = labels[top : top + M, left : left + M].flatten()
+            masks.append(window[:, None] == window[None, :])
+    return torch.stack(masks)
+
+
+def shifts_there(x, M, shift):
+    H, W = x.shape[1:3]
+    return (-shift if H > M else 0), (-shift if W > M else 0)
+
+
+def mask_there(x, M, shift):
+    H, W = x.shape[1:3]
+    needed = H % M or W % M or any(shifts_there(x, M, shift))
+    return shifted_window_mask(H, W, M, shift) if needed else None
+
+
+@planted("to_windows", "The map is rolled down and right")
+def rolls_the_other_way(x, M, shift):
+    mask, (up, left) = mask_there(x, M, shift), shifts_there(x, M, shift)
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % M, 0, -x.shape[1] % M))
+    return window_partition(torch.roll(x, (-up, -left), (1, 2)), M), mask
+
+
+@planted("to_windows", "You roll before you pad")
+def rolls_then_pads(x, M, shift):
+    mask = mask_there(x, M, shift)
+    x = x.roll(shifts_there(x, M, shift), (1, 2))
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % M, 0, -x.shape[1] % M))
+    return window_partition(x, M), mask
+
+
+@planted("to_windows", "An axis that one window covers is rolled, too")
+def rolls_every_axis(x, M, shift):
+    mask = mask_there(x, M, shift)
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % M, 0, -x.shape[1] % M))
+    return window_partition(x.roll((-shift, -shift), (1, 2)), M), mask
+
+
+@planted("to_windows", "gets a whole window of padding")
+def pads_by_the_remainder(x, M, shift):
+    H, W = x.shape[1:3]
+    shifts = shifts_there(x, M, shift)
+    x = F.pad(x, (0, 0, 0, M - W % M, 0, M - H % M)).roll(shifts, (1, 2))
+    return window_partition(x, M), shifted_window_mask(H, W, M, shift)
+
+
+@planted("to_windows", "it does not know which tokens are padding")
+def asks_for_the_mask_after_padding(x, M, shift):
+    shifts, needed = shifts_there(x, M, shift), mask_there(x, M, shift) is not None
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % M, 0, -x.shape[1] % M))
+    H, W = x.shape[1:3]
+    mask = shifted_window_mask(H, W, M, shift) if needed else None
+    return window_partition(x.roll(shifts, (1, 2)), M), mask
+
+
+@planted("to_windows", "missing where the map is padded and not shifted")
+def masks_shifted_maps_only(x, M, shift):
+    shifts, mask = shifts_there(x, M, shift), mask_there(x, M, shift)
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % M, 0, -x.shape[1] % M))
+    return window_partition(x.roll(shifts, (1, 2)), M), mask if any(shifts) else None
+
+
+@planted("to_windows", "there return None in place of a mask")
+def masks_everything(x, M, shift):
+    H, W = x.shape[1:3]
+    shifts = shifts_there(x, M, shift)
+    x = F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll(shifts, (1, 2))
+    return window_partition(x, M), shifted_window_mask(H, W, M, shift)
+
+
+@planted("to_windows", "The padding stands above and left")
+def pads_before_the_map(x, M, shift):
+    shifts, mask = shifts_there(x, M, shift), mask_there(x, M, shift)
+    x = F.pad(x, (0, 0, -x.shape[2] % M, 0, -x.shape[1] % M, 0)).roll(shifts, (1, 2))
+    return window_partition(x, M), mask
+
+
+@planted("to_windows", "Right for 4 of 8 inputs. Not for 6 x 7, padded to 8 x 8: your code stops at")
+def pads_nothing(x, M, shift):
+    x_rolled = x.roll(shifts_there(x, M, shift), (1, 2))
+    return window_partition(x_rolled, M), mask_there(x, M, shift)
+
+
+@planted("to_windows", "one tensor is returned. Return two things")
+def returns_no_mask(x, M, shift):
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % M, 0, -x.shape[1] % M))
+    return window_partition(x.roll(shifts_there(x, M, shift), (1, 2)), M)
+
+
+@cheats("to_windows", "the package's `to_windows`")
+def asks_a_block_for_windows(x, M, shift):
+    return SwinTransformerBlock(x.shape[3], 1, M, shift_size=shift).to_windows(x)
+
+
+@planted("from_windows", "The roll is not undone")
+def only_puts_back(windows, M, shift, H, W):
+    return window_reverse(windows, M, H + -H % M, W + -W % M)[:, :H, :W]
+
+
+@planted("from_windows", "The map is rolled up and left once more")
+def rolls_up_again(windows, M, shift, H, W):
+    x = window_reverse(windows, M, H + -H % M, W + -W % M)
+    return x.roll([-shift if side > M else 0 for side in (H, W)], (1, 2))[:, :H, :W]
+
+
+@planted("from_windows", "You crop before you roll back")
+def crops_then_rolls(windows, M, shift, H, W):
+    x = window_reverse(windows, M, H + -H % M, W + -W % M)[:, :H, :W]
+    return x.roll([shift if side > M else 0 for side in (H, W)], (1, 2))
+
+
+@planted("from_windows", "The padding is still there")
+def keeps_the_padding(windows, M, shift, H, W):
+    x = window_reverse(windows, M, H + -H % M, W + -W % M)
+    return x.roll([shift if side > M else 0 for side in (H, W)], (1, 2))
+
+
+@planted("from_windows", "`to_windows` has not rolled it")
+def rolls_every_axis_back(windows, M, shift, H, W):
+    x = window_reverse(windows, M, H + -H % M, W + -W % M)
+    return x.roll((shift, shift), (1, 2))[:, :H, :W]
+
+
+@planted("from_windows", "The windows are only read as a map")
+def reshapes_the_windows(windows, M, shift, H, W):
+    x = windows.reshape(len(windows), H + -H % M, W + -W % M, -1)
+    return x.roll([shift if side > M else 0 for side in (H, W)], (1, 2))[:, :H, :W]
+
+
+@planted("from_windows", "Right for 4 of 8 inputs. Not for 6 x 7, padded to 8 x 8: your code stops at")
+def puts_back_into_the_small_map(windows, M, shift, H, W):
+    x = window_reverse(windows, M, H, W)
+    return x.roll([shift if side > M else 0 for side in (H, W)], (1, 2))
+
+
+@cheats("from_windows", "the package's `from_windows`")
+def asks_a_block_for_the_map(windows, M, shift, H, W):
+    return SwinTransformerBlock(windows.shape[3], 1, M, shift_size=shift).from_windows(windows, H, W)
 
 
 # --- 08 ----------------------------------------------------------------------------------
 
 
-@planted("drop_rates", "The last block does not reach the full rate")
-def divides_by_n(rate, depths):
-    n, out, i = sum(depths), [], 0
-    for depth in depths:
-        out.append([])
-        for _ in range(depth):
-            out[-1].append(i / n * rate)
-            i += 1
+@planted("drop_path", "Single numbers are dropped, as Dropout does it")
+def is_dropout(x, drop_prob, training):
+    return F.dropout(x, drop_prob, training)
+
+
+@planted("drop_path", "You draw once for the whole batch")
+def one_fate_for_all(x, drop_prob, training):
+    if training and torch.rand(1) < drop_prob:
+        return torch.zeros_like(x)
+    return x / (1 - drop_prob) if training else x
+
+
+@planted("drop_path", "The kept samples are not divided by 1 - drop_prob")
+def forgets_the_division(x, drop_prob, training):
+    if not training:
+        return x
+    return x * (torch.rand(len(x), *[1] * (x.ndim - 1)) >= drop_prob).to(x.dtype)
+
+
+@planted("drop_path", "Every token is drawn by itself")
+def draws_for_tokens(x, drop_prob, training):
+    if not training or not drop_prob:
+        return x
+    return x * x.new_empty(*x.shape[:-1], 1).bernoulli_(1 - drop_prob) / (1 - drop_prob)
+
+
+@planted("drop_path", "In evaluation something is dropped as well")
+def ignores_training(x, drop_prob, training):
+    kept = x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - drop_prob)
+    return x * kept / (1 - drop_prob)
+
+
+@planted("drop_path", "In evaluation x is multiplied by 1 - drop_prob")
+def divides_nothing_but_scales_evaluation(x, drop_prob, training):
+    if not training:
+        return x * (1 - drop_prob)
+    return x * (x.new_empty(len(x), *[1] * (x.ndim - 1)).uniform_() > drop_prob)
+
+
+@planted("drop_path", "drop_prob is the probability to be dropped; you keep with this probability")
+def keeps_with_drop_prob(x, drop_prob, training):
+    if not training or drop_prob == 0:
+        return x
+    return x * x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(drop_prob) / (1 - drop_prob)
+
+
+@planted("drop_path", "The kept samples are multiplied by 1 - drop_prob")
+def multiplies_by_keep(x, drop_prob, training):
+    if not training:
+        return x
+    keep = 1 - drop_prob
+    return x * x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(keep) * keep
+
+
+@planted("drop_path", "The result is float32 where x is bfloat16")
+def draws_float32(x, drop_prob, training):
+    if not training or drop_prob == 0:
+        return x
+    keep = torch.empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - drop_prob)
+    return x * (keep / (1 - drop_prob))
+
+
+@planted("drop_path", "Not for maps of 400 pictures in training: your code stops at")
+def one_axis_only(x, drop_prob, training):
+    if not training or drop_prob == 0:
+        return x
+    return x * x.new_empty(len(x)).bernoulli_(1 - drop_prob) / (1 - drop_prob)
+
+
+@cheats("drop_path", "The package's DropPath does the work")
+def takes_the_layer(x, drop_prob, training):
+    return DropPath(drop_prob).train(training)(x)
+
+
+@cheats("drop_path", "You visit the samples in a loop")
+def sample_after_sample(x, drop_prob, training):
+    out = []
+    for sample in x:
+        gone = training and torch.rand(1) < drop_prob
+        out.append(0 * sample if gone else sample / (1 - drop_prob * training))
+    return torch.stack(out)
+
+
+def attends(x, layer, mask=True, back=None):
+    M, shift, attn = layer.window_size, layer.shift_size, layer.attn
+    windows, allowed = package_pieces.to_windows(x, M, shift)
+    allowed = allowed if mask else None
+    bias = attn.relative_position_bias()
+    windows = package_pieces.attention(windows, attn.qkv, attn.proj, attn.num_heads, bias, allowed)
+    return package_pieces.from_windows(windows, M, shift if back is None else back, *x.shape[1:3])
+
+
+@planted("block", "You add to the normalised map")
+def adds_to_the_normalised(x, layer):
+    x = layer.norm1(x)
+    x = x + layer.drop_path(attends(x, layer))
+    x = layer.norm2(x)
+    return x + layer.drop_path(layer.mlp(x))
+
+
+@planted("block", "You normalise after the addition (post-norm")
+def as_in_2017(x, layer):
+    x = layer.norm1(x + layer.drop_path(attends(x, layer)))
+    return layer.norm2(x + layer.drop_path(layer.mlp(x)))
+
+
+@planted("block", "The MLP reads what attention has read")
+def branches_side_by_side(x, layer):
+    first = layer.drop_path(attends(layer.norm1(x), layer))
+    return x + first + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "The result of attention replaces x")
+def forgets_to_add_x(x, layer):
+    x = layer.drop_path(attends(layer.norm1(x), layer))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "The result of the MLP is returned alone")
+def forgets_the_second_sum(x, layer):
+    x = x + layer.drop_path(attends(layer.norm1(x), layer))
+    return layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "The mask of `to_windows` is not used")
+def throws_the_mask_away(x, layer):
+    x = x + layer.drop_path(attends(layer.norm1(x), layer, mask=False))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "The map is not shifted back")
+def stays_shifted(x, layer):
+    x = x + layer.drop_path(attends(layer.norm1(x), layer, back=0))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "DropPath is missing")
+def without_drop_path(x, layer):
+    x = x + attends(layer.norm1(x), layer)
+    return x + layer.mlp(layer.norm2(x))
+
+
+@planted("block", "DropPath is applied to the sum")
+def drops_the_sum(x, layer):
+    x = layer.drop_path(x + attends(layer.norm1(x), layer))
+    return layer.drop_path(x + layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "In evaluation branches are dropped as well")
+def training_is_true(x, layer):
+    p = layer.drop_path.drop_prob
+    x = x + package_pieces.drop_path(attends(layer.norm1(x), layer), p, True)
+    return x + package_pieces.drop_path(layer.mlp(layer.norm2(x)), p, True)
+
+
+@planted("block", "norm1 is used twice")
+def copies_the_line(x, layer):
+    x = x + layer.drop_path(attends(layer.norm1(x), layer))
+    return x + layer.drop_path(layer.mlp(layer.norm1(x)))
+
+
+@planted("block", "for instance for regular windows: your code stops at")
+def hands_windows_to_the_mlp(x, layer):
+    M, shift, attn = layer.window_size, layer.shift_size, layer.attn
+    windows, mask = package_pieces.to_windows(layer.norm1(x), M, shift)
+    bias = attn.relative_position_bias()
+    windows = package_pieces.attention(windows, attn.qkv, attn.proj, attn.num_heads, bias, mask)
+    x = x + windows
+    return x + layer.mlp(layer.norm2(x))
+
+
+@cheats("block", "The package's block does the work")
+def calls_the_layer(x, layer):
+    return layer(x)
+
+
+@cheats("block", "`window_attention` of the package does half the work")
+def half_by_the_package(x, layer):
+    x = x + layer.drop_path(layer.window_attention(layer.norm1(x)))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("stage", "Only the result of the first block is returned")
+def returns_in_the_loop(x, layer):
+    x = layer.downsample(x)
+    for each in layer.blocks:
+        x = package_pieces.block(x, each)
+        return x
+
+
+@planted("stage", "The blocks change nothing")
+def forgets_to_keep_the_result(x, layer):
+    x = layer.downsample(x)
+    for each in layer.blocks:
+        package_pieces.block(x, each)
+    return x
+
+
+@planted("stage", "Every block reads the same map")
+def keeps_x(x, layer):
+    x = layer.downsample(x)
+    for each in layer.blocks:
+        out = package_pieces.block(x, each)
     return out
 
 
-@planted("drop_rates", "Every stage begins at 0 again")
-def starts_again(rate, depths):
-    return [[rate * i / (depth - 1) if depth > 1 else 0.0 for i in range(depth)] for depth in depths]
+@planted("stage", "the first block gets tokens of 12 channels, but its weights are for 24")
+def merges_at_the_end(x, layer):
+    for each in layer.blocks:
+        x = package_pieces.block(x, each)
+    return layer.downsample(x)
 
 
-@planted("drop_rates", "The list is flat")
-def one_list(rate, depths):
-    return [float(r) for r in torch.linspace(0, rate, sum(depths))]
+@planted_alike("stage", "the first block gets tokens of 12 channels, but its weights are for 24")
+def never_merges(x, layer):
+    for each in layer.blocks:
+        x = each(x)
+    return x
 
 
-@planted("drop_rates", "All blocks of a stage have the same rate")
-def one_rate_per_stage(rate, depths):
-    return [[float(r)] * depth for r, depth in zip(torch.linspace(0, rate, len(depths)), depths)]
+@planted("stage", "Not for a first stage, without merging: your code stops at")
+def always_merges(x, layer):
+    x = package_pieces.patch_merging(x, layer.downsample.norm, layer.downsample.reduction)
+    for each in layer.blocks:
+        x = package_pieces.block(x, each)
+    return x
 
 
-@planted("drop_rates", "Not for a single block: your code stops at")
-def divides_by_zero(rate, depths):
-    n, out, i = sum(depths), [], 0
-    for depth in depths:
-        out.append([rate * (i + j) / (n - 1) for j in range(depth)])
-        i += depth
-    return out
+@planted("stage", "You add the map from before the blocks once more")
+def adds_around_the_stage(x, layer):
+    x = start = layer.downsample(x)
+    for each in layer.blocks:
+        x = package_pieces.block(x, each)
+    return start + x
 
 
-def rename(name, place, blocks, merging):
-    """features.<place>.rest -> ours, by two formats for odd and even places"""
-    rest = name.split(".", 2)[2]
-    rest = rest.replace("mlp.0", "mlp.fc1").replace("mlp.3", "mlp.fc2")
-    return (blocks if place % 2 else merging) + rest
+@planted("stage", "The last block is left out")
+def one_too_few(x, layer):
+    x = layer.downsample(x)
+    for i in range(len(layer.blocks) - 1):
+        x = package_pieces.block(x, layer.blocks[i])
+    return x
 
 
-def embedding_or_end(name):
-    return name.replace("features.0.0", "patch_embed.proj").replace("features.0.2", "patch_embed.norm")
+@cheats("stage", "The package's stage does the work")
+def calls_the_stage(x, layer):
+    return layer(x)
 
 
-@planted("our_name", "You use torchvision's number as the number of the stage")
-def stage_is_place(name):
-    if not name.startswith("features.") or name.startswith("features.0"):
-        return embedding_or_end(name)
-    place = int(name.split(".")[1])
-    return rename(name, place, f"stages.{place}.blocks.", f"stages.{place}.downsample.")
+def last_map(images, model):
+    x = model.patch_embed(images)
+    for each in model.stages:
+        x = package_pieces.stage(x, each)
+    return x
 
 
-@planted("our_name", "You give a merging to the stage before it")
-def merging_ends_a_stage(name):
-    if not name.startswith("features.") or name.startswith("features.0"):
-        return embedding_or_end(name)
-    place = int(name.split(".")[1])
-    stage = (place - 1) // 2
-    return rename(name, place, f"stages.{stage}.blocks.", f"stages.{stage}.downsample.")
+@planted("forward", "The last LayerNorm, `model.norm`, is missing")
+def forgets_the_norm(images, model):
+    return model.head(last_map(images, model).mean((1, 2)))
 
 
-@planted("our_name", "The layers of the MLP keep their numbers")
-def forgets_the_mlp(name):
-    if not name.startswith("features.") or name.startswith("features.0"):
-        return embedding_or_end(name)
-    _, place, rest = name.split(".", 2)
-    part = "blocks" if int(place) % 2 else "downsample"
-    return f"stages.{int(place) // 2}.{part}.{rest}"
+@planted("forward", "You normalise the mean")
+def mean_before_norm(images, model):
+    return model.head(model.norm(last_map(images, model).mean((1, 2))))
 
 
-@planted("our_name", "The number of a block can have two digits")
-def reads_one_digit(name):
-    found = re.match(r"features\.(\d)\.(\d)(.*)", name)
-    if found and found[1] != "0" and int(found[1]) % 2:
-        rest = found[3].lstrip("0123456789").replace("mlp.0", "mlp.fc1").replace("mlp.3", "mlp.fc2")
-        return f"stages.{int(found[1]) // 2}.blocks.{found[2]}{rest}"
-    found = re.match(r"features\.([246])\.(.*)", name)
-    return f"stages.{int(found[1]) // 2}.downsample.{found[2]}" if found else embedding_or_end(name)
+@planted("forward", "You return one answer per token")
+def forgets_the_mean(images, model):
+    return model.head(model.norm(last_map(images, model)))
 
 
-@planted("our_name", "features.0 is the patch embedding")
-def forgets_the_embedding(name):
-    if not name.startswith("features.") or name.startswith("features.0"):
-        return name
-    place = int(name.split(".")[1])
-    return rename(name, place, f"stages.{place // 2}.blocks.", f"stages.{place // 2}.downsample.")
+@planted("forward", "You return probabilities")
+def ends_with_softmax(images, model):
+    return torch.softmax(model.head(model.norm(last_map(images, model)).mean((1, 2))), -1)
 
 
-@cheats("our_name", "The package's own function finds the names")
-def imports_the_names(name):
-    return names_of_the_package()[name]
+@planted("forward", "The mean goes over the pictures of the batch as well")
+def mean_of_everything(images, model):
+    mean = model.norm(last_map(images, model)).flatten(0, 2).mean(0)
+    return model.head(mean)[None].repeat(len(images), 1)
 
 
-@cache
-def names_of_the_package():
-    return {torchvision_name(ours): ours for ours in create_model("swin_s").state_dict()}
+@planted("forward", "You take the largest number of each channel")
+def pools_the_largest(images, model):
+    return model.head(model.norm(last_map(images, model)).flatten(1, 2).max(1).values)
+
+
+@planted("forward", "The patch embedding is more than its convolution")
+def only_the_convolution(images, model):
+    embed, P = model.patch_embed, model.config.patch_size
+    images = F.pad(images, (0, -images.shape[3] % P, 0, -images.shape[2] % P))
+    x = package_pieces.patch_embed(images, embed.proj.weight, embed.proj.bias)
+    for each in model.stages:
+        x = package_pieces.stage(x, each)
+    return model.head(model.norm(x).mean((1, 2)))
+
+
+@planted("forward", "Right for 3 of 4 inputs. Not for three stages: your code stops at")
+def knows_two_stages(images, model):
+    x = package_pieces.stage(model.patch_embed(images), model.stages[0])
+    x = package_pieces.stage(x, model.stages[1])
+    return model.head(model.norm(x).mean((1, 2)))
+
+
+@cheats("forward", "The package's model does the work")
+def calls_the_model(images, model):
+    return model.forward_head(model.forward_features(images))
+
+
+def counted(C, depths, num_heads, M, P, classes, merging_bias=0, table=None, qkv_bias=1, double=2):
+    total = (P * P * 3 + 1) * C + 2 * C
+    for i in range(len(depths)):
+        c, heads = C * double**i, num_heads[i]
+        rows = (2 * M - 1) ** 2 if table is None else table(M)
+        qkv = 3 * c * c + 3 * c * qkv_bias
+        one = 4 * c + qkv + c * c + c + rows * heads + 8 * c * c + 5 * c
+        total += depths[i] * one + (4 * c + 2 * c * c + merging_bias * c if i else 0)
+    return total + 2 * c + (c + 1) * classes
+
+
+@planted("count_parameters", "The merging has no bias in its linear layer")
+def gives_the_merging_a_bias(*numbers):
+    return counted(*numbers, merging_bias=1)
+
+
+@planted("count_parameters", "The bias tables are missing")
+def forgets_the_tables(*numbers):
+    return counted(*numbers, table=lambda M: 0)
+
+
+@planted("count_parameters", "not for each pair of tokens")
+def counts_pairs(*numbers):
+    return counted(*numbers, table=lambda M: M * M * M * M)
+
+
+@planted("count_parameters", "The layer `qkv` has a bias")
+def forgets_the_bias_of_qkv(*numbers):
+    return counted(*numbers, qkv_bias=0)
+
+
+@planted("count_parameters", "All stages have the same number of channels")
+def never_doubles(*numbers):
+    return counted(*numbers, double=1)
+
+
+@planted("count_parameters", "The head has a bias")
+def forgets_the_bias_of_the_head(*numbers):
+    return counted(*numbers) - numbers[-1]
+
+
+@cheats("count_parameters", "The model is built and its weights are counted")
+def builds_and_counts(C, depths, num_heads, M, P, classes):
+    sizes = dict(embed_dim=C, depths=depths, num_heads=num_heads, window_size=M, patch_size=P)
+    model = create_model("nano", **sizes, num_classes=classes)
+    return sum(p.numel() for p in model.parameters())
+
+
+def with_two_more(weights, stage, zero, source=None, first=None):
+    start = f"stages.{stage}.blocks."
+    depth = len({n.split(".")[3] for n in weights if n.startswith(start)})
+    deeper = dict(weights)
+    for new in range(depth, depth + 2):
+        old = f"{start}{new - 2 if source is None else source}."
+        for name in [n for n in weights if n.startswith(old)]:
+            tensor, rest = weights[name], name.removeprefix(old)
+            deeper[f"{start}{new}.{rest}"] = tensor * 0 if zero(rest) else tensor
+    return deeper
+
+
+@planted("deepen", "The new blocks are copies that change the map as the old ones do")
+def copies_only(weights, stage):
+    return with_two_more(weights, stage, lambda rest: False)
+
+
+@planted("deepen", "The biases of the layers that end the branches are not 0 yet")
+def forgets_the_biases(weights, stage):
+    return with_two_more(weights, stage, lambda rest: rest in ("attn.proj.weight", "mlp.fc2.weight"))
+
+
+@planted("deepen", "The branch of attention adds nothing, but that of the MLP does")
+def silences_attention_only(weights, stage):
+    return with_two_more(weights, stage, lambda rest: "proj" in rest)
+
+
+@planted("deepen", "You have set the first layer of each branch to 0")
+def silences_the_first_layers(weights, stage):
+    return with_two_more(weights, stage, lambda rest: "qkv" in rest or "fc1" in rest)
+
+
+@planted("deepen", "All tensors of the new blocks are 0")
+def all_zero(weights, stage):
+    return with_two_more(weights, stage, lambda rest: True)
+
+
+@planted("deepen", "Both new blocks are copies of the last block")
+def copies_the_last_twice(weights, stage):
+    start = f"stages.{stage}.blocks."
+    last = max(int(n.split(".")[3]) for n in weights if n.startswith(start))
+    return with_two_more(weights, stage, lambda rest: "proj" in rest or "fc2" in rest, source=last)
+
+
+@planted("deepen", "is missing in a model with [14] blocks in its stages")
+def sorts_numbers_as_text(weights, stage):
+    start = f"stages.{stage}.blocks."
+    last = int(max(n.split(".")[3] for n in weights if n.startswith(start)))
+    deeper = dict(weights)
+    for name, tensor in weights.items():
+        if name.startswith((f"{start}{last - 1}.", f"{start}{last}.")):
+            number, rest = name.removeprefix(start).split(".", 1)
+            ends = "proj" in rest or "fc2" in rest
+            deeper[f"{start}{int(number) + 2}.{rest}"] = tensor * 0 if ends else tensor
+    return deeper
 
 
 @planted("add_branch", "A kept picture becomes its branch alone. The branch is added to x")
@@ -1152,6 +2262,202 @@ def scales_both(x, branch, kept, p):
 
 
 # --- 09 ----------------------------------------------------------------------------------
+
+
+@planted("learning_rate", "The first step has the rate 0")
+def warms_up_from_nothing(step, total_steps, recipe):
+    warmup = int(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps)
+    if step < warmup:
+        return recipe.learning_rate * step / warmup
+    way = (step - warmup) / max(1, total_steps - warmup - 1)
+    low = recipe.min_learning_rate
+    return low + 0.5 * (recipe.learning_rate - low) * (1 + math.cos(math.pi * way))
+
+
+@planted("learning_rate", "You take warmup_epochs for a number of steps")
+def warms_up_for_few_steps(step, total_steps, recipe):
+    if step < int(recipe.warmup_epochs):
+        return recipe.learning_rate * (step + 1) / (int(recipe.warmup_epochs) + 1)
+    way = (step - int(recipe.warmup_epochs)) / max(1, total_steps - 1 - int(recipe.warmup_epochs))
+    low, high = recipe.min_learning_rate, recipe.learning_rate
+    return low + (high - low) * (math.cos(way * math.pi) + 1) / 2
+
+
+@planted("learning_rate", "It takes at most half of the steps")
+def warms_up_all_the_time(step, total_steps, recipe):
+    warmup = int(recipe.warmup_epochs * total_steps / recipe.epochs)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    way = (step - warmup) / max(1, total_steps - 1 - warmup)
+    low, high = recipe.min_learning_rate, recipe.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * way)) / 2
+
+
+@planted("learning_rate", "The cosine counts from the start of the run")
+def cosine_of_the_whole_run(step, total_steps, recipe):
+    warmup = int(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    low, high = recipe.min_learning_rate, recipe.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * step / max(1, total_steps - 1))) / 2
+
+
+@planted("learning_rate", "The last step has not reached the lowest rate")
+def one_step_short(step, total_steps, recipe):
+    warmup = int(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    way = (step - warmup) / (total_steps - warmup)
+    low, high = recipe.min_learning_rate, recipe.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * way)) / 2
+
+
+@planted("learning_rate", "The rate falls to 0")
+def ends_at_zero(step, total_steps, recipe):
+    warmup = int(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    way = (step - warmup) / max(1, total_steps - 1 - warmup)
+    return recipe.learning_rate * (1 + math.cos(math.pi * way)) / 2
+
+
+@planted("learning_rate", "The cosine begins above the highest rate")
+def adds_the_lowest(step, total_steps, recipe):
+    warmup = int(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    way = (step - warmup) / max(1, total_steps - 1 - warmup)
+    return recipe.min_learning_rate + recipe.learning_rate * (1 + math.cos(math.pi * way)) / 2
+
+
+@planted("learning_rate", "Not for a run of one step: your code stops at")
+def divides_by_zero(step, total_steps, recipe):
+    warmup = int(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    way = (step - warmup) / (total_steps - 1 - warmup)
+    low, high = recipe.min_learning_rate, recipe.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * way)) / 2
+
+
+@cheats("learning_rate", "It is made by the package's `learning_rate`")
+def asks_the_package_for_the_rate(step, total_steps, recipe):
+    from swin_cifar.training import learning_rate
+
+    return learning_rate(step, total_steps, recipe)
+
+
+@planted("training_step", "The gradients of the step before are still in the sum")
+def never_zeroes(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    loss.backward()
+    return finish_step(logits, loss, optimizer, targets, lr, recipe)
+
+
+def finish_step(logits, loss, optimizer, targets, lr, recipe, clip=True):
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if clip and recipe.max_grad_norm > 0:
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+    optimizer.step()
+    return torch.stack([loss.detach(), (logits.argmax(-1) == targets.argmax(-1)).float().sum()])
+
+
+@planted("training_step", "The gradient is not clipped")
+def clips_before_backward(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
+    loss.backward()
+    return finish_step(logits, loss, optimizer, targets, lr, recipe, clip=False)
+
+
+@planted("training_step", "max_grad_norm = 0 means no clipping")
+def clips_to_zero(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
+    return finish_step(logits, loss, optimizer, targets, lr, recipe, clip=False)
+
+
+@planted("training_step", "Each group has an `lr_scale`")
+def forgets_the_scale(forward, optimizer, images, targets, lr, recipe):
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    if recipe.max_grad_norm:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
+    optimizer.step()
+    return torch.stack([loss.detach(), (logits.argmax(1) == targets.argmax(1)).sum().float()])
+
+
+@planted("training_step", "The learning rate is never set")
+def leaves_the_rate(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    if recipe.max_grad_norm:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
+    optimizer.step()
+    return torch.stack([loss.detach(), (logits.argmax(1) == targets.argmax(1)).sum().float()])
+
+
+@planted("training_step", "The loss is without label smoothing")
+def without_smoothing(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets)
+    optimizer.zero_grad()
+    loss.backward()
+    return finish_step(logits, loss, optimizer, targets, lr, recipe)
+
+
+@planted("training_step", "the loss that you return still holds what `backward` needs")
+def keeps_the_graph(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    _, correct = finish_step(logits, loss, optimizer, targets, lr, recipe)
+    return torch.stack([loss, correct])
+
+
+@planted("training_step", "you return a tuple, expected a tensor (2,)")
+def returns_two_things(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    loss, correct = finish_step(logits, loss, optimizer, targets, lr, recipe)
+    return loss.item(), int(correct)
+
+
+@planted("training_step", "Not for logits in bf16")
+def stays_in_bf16(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits, targets.to(logits.dtype), label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    return finish_step(logits, loss, optimizer, targets, lr, recipe).to(logits.dtype)
+
+
+@cheats("training_step", "It is made by the package's `training_step`")
+def asks_the_package_to_step(*inputs):
+    from swin_cifar.training import training_step
+
+    return training_step(*inputs)
 
 
 @planted("trapezoid", "The first step has the rate 0")

@@ -120,11 +120,34 @@ def test_a_right_result_made_in_a_way_that_is_not_asked_for_is_not_right(name, s
     assert len(verdict.text.splitlines()) <= 3
 
 
-def goes_through_the_axes(images, P):
-    sizes, order = list(images.shape), []
+def goes_through_the_axes(images, weight, bias):
+    P, sizes, order = weight.shape[-1], list(images.shape), []
     for axis in (0, 2, 4, 1, 3, 5):
         order.append(axis)
-    return images.reshape(*sizes[:2], sizes[2] // P, P, sizes[3] // P, P).permute(order)
+    x = images.reshape(*sizes[:2], sizes[2] // P, P, sizes[3] // P, P).permute(order)
+    return torch.einsum("bhwcij,dcij->bhwd", x, weight) + bias
+
+
+def unfolds(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unfold(2, P, P).unfold(3, P, P).permute(0, 2, 3, 1, 4, 5).flatten(3)
+    return torch.nn.functional.linear(x, weight.flatten(1), bias)
+
+
+def merges_by_axes(x, norm, reduction):
+    x = torch.nn.functional.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    B, H, W, C = x.shape
+    x = x.view(B, H // 2, 2, W // 2, 2, C).permute(0, 1, 3, 4, 2, 5)
+    return reduction(norm(x.reshape(B, H // 2, W // 2, 4 * C)))
+
+
+def merges_with_a_short_loop(x, norm, reduction):
+    x = torch.nn.functional.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    four = []
+    for column in (0, 1):
+        for row in (0, 1):
+            four.append(x[:, row::2, column::2])
+    return reduction(norm(torch.cat(four, dim=-1)))
 
 
 def chunks_with_a_column_of_ones(q, chunks):
@@ -146,7 +169,10 @@ def head_with_its_values(x, weight, bias, heads, head):
 @pytest.mark.parametrize(
     ("name", "honest"),
     [
-        ("patches_at_once", goes_through_the_axes),
+        ("patch_embed", goes_through_the_axes),
+        ("patch_embed", unfolds),
+        ("patch_merging", merges_by_axes),
+        ("patch_merging", merges_with_a_short_loop),
         ("attend_in_chunks", chunks_with_a_column_of_ones),
         ("one_head", head_with_its_values),
         ("cyclic_shift", lambda x, s: torch.cat(x.tensor_split([s], 1)[::-1], 1)[:, :, _rolled(x, s)]),

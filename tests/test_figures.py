@@ -11,12 +11,16 @@ from course.figures import (
     draw_attention,
     draw_regions,
     draw_top2,
+    draw_window_of,
     panels,
+    plot_circles,
     plot_class_accuracy,
     plot_confusion,
     plot_curves,
     plot_differences,
+    plot_merging_axes,
     plot_reliability,
+    plot_rolled,
     plot_roofline,
     plot_rungs,
     plot_stages,
@@ -24,7 +28,7 @@ from course.figures import (
     show_frames,
     signs,
 )
-from swin_cifar import create_model
+from swin_cifar import create_model, relative_position_index
 
 
 def test_differences_are_sorted_by_their_mean():
@@ -62,6 +66,17 @@ def test_an_untrained_model_is_drawn_without_its_answer(logits):
     ]
     names = [text.get_text() for text in (head.get_yticklabels() if logits else head.texts)]
     assert len(head.patches) == (10 if logits else 0) and names == list("abcdefghij")
+
+
+@pytest.mark.parametrize(("query", "corner"), [(0, (3, 3)), (10, (1, 1)), (15, (0, 0)), (1, (2, 3))])
+def test_the_frame_of_a_query_holds_what_its_window_reads(query, corner):
+    table = torch.arange(49)
+    _, (ax,) = panels(1, 1)
+    draw_window_of(ax, 4, query)
+    left, top = (round(n) for n in ax.patches[-1].get_xy())
+    assert (left, top) == corner
+    framed = table.view(7, 7).flip(0, 1)[top : top + 4, left : left + 4]
+    assert framed.flatten().equal(table[relative_position_index(4)[query]])
 
 
 def test_signs_mark_what_is_clearly_above_zero():
@@ -130,6 +145,14 @@ def test_each_part_of_a_region_has_its_number():
         ("5", (0.5, 0.5)), ("5", (3.0, 0.5)), ("7", (2.0, 0.5))]  # fmt: skip
 
 
+def test_a_rolled_map_takes_its_regions_along():
+    image, labels = torch.arange(64).view(1, 8, 8).repeat(3, 1, 1) / 64, torch.tensor([[0, 1], [2, 3]])
+    (ax,) = plot_rolled(image, labels, [0] * 4, (4, 2), [(0, 2)]).axes
+    assert ax.images[0].get_array()[0, 0, 0] == image[0, 4, 2]
+    upper = {text.get_text() for text in ax.texts if text.get_position()[1] < 3.5}
+    assert upper == {"2", "3"} and "rows up by 1 tokens, columns left by 0.5" in ax.get_title()
+
+
 def test_attention_paints_the_picture_where_weights_are():
     image = torch.full((3, 4, 4), 100, dtype=torch.uint8)
     _, (ax,) = panels(1, 1)
@@ -158,7 +181,21 @@ def test_the_largest_two_shares_are_drawn_and_named():
     assert [text.get_text() for text in axes[1].texts] == ["a 1.00"]  # nothing is said of 0.00
 
 
+def test_circles_show_where_a_matrix_sends_them():
+    matrices = {"before": torch.eye(2), "after": torch.diag(torch.tensor([3.0, 1]))}
+    before, after = plot_circles(matrices, torch.eye(2)).axes
+    assert before.lines[0].get_xdata().max() == pytest.approx(1)
+    assert after.lines[0].get_xdata().max() == pytest.approx(3)
+    assert after.lines[0].get_ydata().max() == pytest.approx(1, abs=1e-3)
+    assert (after.lines[1].get_xdata()[1], after.lines[2].get_ydata()[1]) == (3, 1)
+
+
 def test_levels_are_dotted_lines_across():
     (ax,) = plot_curves({"found": ([0, 1], [2.0, 3.0])}, "x", "y", levels={"limit": 2.5}).axes
     assert ax.lines[-1].get_ydata() == [2.5, 2.5] and ax.lines[-1].get_linestyle() == ":"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["found", "limit"]
+
+
+def test_the_merged_axis_is_column_row_channel():
+    texts = [text.get_text() for text in plot_merging_axes().axes[0].texts]
+    assert texts[-3:] == ["col\n2", "row\n2", "C\n96"]

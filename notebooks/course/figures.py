@@ -168,6 +168,14 @@ def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=
         ax.figure.colorbar(image, ax=ax, shrink=0.8).ax.tick_params(labelsize=12)
 
 
+def label_pairs(ax, N, step=4):
+    """Name the axes of an (N, N) heat map: query by row, key by column."""
+    ax.set(xticks=range(0, N, step), yticks=range(0, N, step))
+    ax.tick_params(labelsize=12)
+    ax.set_xlabel("key", fontsize=13)
+    ax.set_ylabel("query", fontsize=13)
+
+
 def signs(values):
     """(rows, cols) tensor -> words for `draw_heat`, for grey print: "+" above a tenth of the largest size."""
     return [["+" if above else "" for above in row] for row in (values > values.abs().max() / 10).tolist()]
@@ -186,6 +194,12 @@ def draw_bias_table(ax, values, title="", limit=None, numbers=None):
     ax.set_yticks(range(side), labels, fontsize=12)
     ax.set_xlabel("dx", fontsize=13)
     ax.set_ylabel("dy", fontsize=13)
+
+
+def draw_window_of(ax, M, query):
+    """Onto a table that `draw_bias_table` has drawn: a frame around the part that this query reads."""
+    top, left = M - 1 - query // M, M - 1 - query % M
+    draw_windows(ax, [(top, top + M)], [(left, left + M)], numbers=False, colour=COLOURS[5])
 
 
 def draw_mask(ax, mask, step, title=""):
@@ -310,6 +324,82 @@ def plot_axes(steps, colours):
     return figure
 
 
+def plot_partition(B, H, W, C, M):
+    """-> Figure: the axes of a map in the steps that cut it into windows of M x M."""
+    grey, blue, orange, sky, yellow = "#bbbbbb", COLOURS[0], COLOURS[1], COLOURS[4], COLOURS[6]
+    colours = {"B": grey, "H/M": blue, "row": orange, "W/M": sky, "col": yellow, "C": grey}
+    b, i, row, j, col, c = ("B", B), ("H/M", H // M), ("row", M), ("W/M", W // M), ("col", M), ("C", C)
+    steps = [
+        ("x", [(b,), (i, row), (j, col), (c,)]),
+        (".view(B, H//M, M, W//M, M, C)", [(b,), (i,), (row,), (j,), (col,), (c,)]),
+        (".transpose(2, 3)", [(b,), (i,), (j,), (row,), (col,), (c,)]),
+        (".reshape(B, nW, N, C)", [(b,), (i, j), (row, col), (c,)]),
+    ]
+    return plot_axes(steps, colours)
+
+
+def plot_attention_by_hand(tokens, q, k, v, scores, weights, outputs, query):
+    """-> Figure: from tokens (n, d) to queries, keys, values to scores to weights to outputs, in numbers.
+
+    One query is worked out and framed; of the others the scores, weights and outputs are left open.
+    """
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlim=(-0.1, 15.4), ylim=(8.4, -0.9))
+    ax.axis("off")
+
+    def table(left, top, values, title, colour, style="{:.0f}", only=None, mark=None):
+        rows, columns = values.shape
+        for i, row in enumerate(values.tolist()):
+            for j, value in enumerate(row):
+                text = style.format(value) if only in (None, i) else "?"
+                ax.add_patch(Rectangle((left + j, top + 0.7 * i), 1, 0.7, facecolor=colour, alpha=0.35))
+                ax.text(left + j + 0.5, top + 0.7 * i + 0.35, text, ha="center", va="center", fontsize=13)
+        for i in range(rows):
+            ax.add_patch(Rectangle((left, top + 0.7 * i), columns, 0.7, fill=False, linewidth=1))
+        if mark is not None:
+            corner = left - 0.04, top + 0.7 * mark - 0.04
+            ax.add_patch(Rectangle(corner, columns + 0.08, 0.78, fill=False, linewidth=3.5, zorder=3))
+        ax.text(left + columns / 2, top - 0.15, title, ha="center", va="bottom", fontsize=13)
+
+    def arrow(start, end, text="", at=(0, 0)):
+        style = {"arrowstyle": "-|>", "linewidth": 2, "color": "#444444"}
+        ax.annotate("", end, start, arrowprops=style)
+        ax.text(*at, text, ha="center", va="bottom", fontsize=12)
+
+    blue, orange, green, pink = COLOURS[:4]
+    table(0, 3, tokens, "tokens", "#bbbbbb", mark=query)
+    table(3.2, 0, q, "queries q", blue, mark=query)
+    table(3.2, 3, k, "keys k", orange)
+    table(3.2, 6, v, "values v", green)
+    table(6.6, 1.5, scores, "scores q·k", pink, only=query, mark=query)
+    table(10, 1.5, weights, "weights", pink, "{:.2f}", only=query, mark=query)
+    table(13.3, 4, outputs, "outputs", green, "{:.1f}", only=query, mark=query)
+    for top in (1.05, 4.05, 7.05):
+        arrow((2.05, 4.05), (3.15, top))
+    arrow((5.25, 1.05), (6.55, 2.3))
+    arrow((5.25, 4.05), (6.55, 2.8))
+    arrow((9.65, 2.55), (9.95, 2.55), "softmax of each row", (9.8, 4.15))
+    arrow((11.5, 3.7), (13.2, 4.9))
+    arrow((5.25, 7.05), (13.2, 5.6), "weighted sum of the values", (9.8, 5.7))
+    return figure
+
+
+def plot_qkv_axes():
+    """-> Figure: how the outputs of `qkv` become q, k and v with the heads as an axis (notebook 05)."""
+    grey = "#bbbbbb"
+    colours = {"B": grey, "nW": grey, "N": grey, "3": COLOURS[3], "heads": COLOURS[4], "d": COLOURS[6]}
+    colours |= dict(zip("qkv", COLOURS))
+    b, w, n, three, h, d = ("B", 1), ("nW", 16), ("N", 16), ("3", "q k v"), ("heads", 3), ("d", 32)
+    steps = [
+        ("qkv(x)", [(b,), (w,), (n,), (("q", 96), ("k", 96), ("v", 96))]),
+        (".unflatten(-1, (3, heads, d))", [(b,), (w,), (n,), (three,), (h,), (d,)]),
+        (".permute(3, 0, 1, 4, 2, 5)", [(three,), (b,), (w,), (h,), (n,), (d,)]),
+        *((f"{c}: (B, nW, heads, N, d)", [(b,), (w,), (h,), (n,), ((c, 32),)]) for c in "qkv"),
+    ]
+    return plot_axes(steps, colours)
+
+
 def plot_flatten(patch):
     """-> Figure: a patch (3, P, P) uint8, its three colours apart, and all its numbers in a line."""
     P = patch.shape[1]
@@ -370,6 +460,36 @@ def plot_merging(values):
     for x, text in ((2, "4 × 4 tokens"), (7.95, "gathered"), (14.05, "2 × 2 tokens, 4C long")):
         ax.text(x, -0.85, text, ha="center", fontsize=14, weight="bold")
     return figure
+
+
+def plot_rolled(image, labels, kinds, by, windows):
+    """-> Figure: a map of 4 x 4-pixel tokens, rolled up and left by (rows, cols) pixels under its windows.
+
+    `labels`, `kinds` as in `draw_regions`; `windows`: the bounds of those that stay, along both axes.
+    """
+    rows, cols = by
+    figure, (ax,) = panels(1, 1, size=4.2)
+    title = f"rows up by {rows / 4:g} tokens, columns left by {cols / 4:g}"
+    draw_picture(ax, image.roll((-rows, -cols), dims=(1, 2)), title)
+    fine = labels.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)  # of 2 x 2 pixels
+    draw_regions(ax, fine.roll((-rows // 2, -cols // 2), dims=(0, 1)), kinds, unit=2)
+    draw_windows(ax, windows, windows, unit=4, numbers=False)
+    return figure
+
+
+def plot_merging_axes(B=2, H=16, W=16, C=96):
+    """-> Figure: how patch merging gathers by moving axes; orange and yellow are the places in a square."""
+    colours = {"B": "#bbbbbb", "H/2": COLOURS[0], "row": COLOURS[1], "W/2": COLOURS[4], "col": COLOURS[6]}
+    colours["C"] = colours["B"]
+    sizes = {"B": B, "H/2": H // 2, "row": 2, "W/2": W // 2, "col": 2, "C": C}
+    b, i, row, j, col, c = sizes.items()
+    steps = [
+        ("x", [(b,), (i, row), (j, col), (c,)]),
+        ("split W and H (unflatten)", [(b,), (i,), (row,), (j,), (col,), (c,)]),
+        ("move (permute)", [(b,), (i,), (j,), (col,), (row,), (c,)]),
+        ("merge the last three (flatten)", [(b,), (i,), (j,), (col, row, c)]),
+    ]
+    return plot_axes(steps, colours)
 
 
 def plot_two_blocks():
@@ -484,7 +604,7 @@ def plot_lines(x, lines, xlabel, ylabel, guides=None, ticks=None):
     """
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     ax = figure.subplots()
-    for (label, values), colour, marker in zip(lines.items(), (COLOURS[5], COLOURS[0]), "so"):
+    for (label, values), colour, marker in zip(lines.items(), (COLOURS[5], COLOURS[0], COLOURS[2]), "so^"):
         ax.plot(x, values, marker=marker, color=colour, linewidth=2.5, markersize=8, label=label)
     for label, (value, slope) in (guides or {}).items():
         line = [value * (t / x[-1]) ** slope for t in x]
@@ -522,6 +642,23 @@ def plot_curves(lines, xlabel, ylabel, log=False, levels=None):
     if len(lines) + len(levels or {}) > 1:
         ax.legend(fontsize=12)
     ax.grid(alpha=0.3)
+    return figure
+
+
+def plot_circles(matrices, vectors):
+    """-> Figure: {title: matrix (2, 2)}: where each sends the circle of radius 1, and two vectors of (2,)."""
+    angles = torch.linspace(0, 2 * torch.pi, 200)
+    circle = torch.stack([angles.cos(), angles.sin()])  # (2, 200)
+    figure, axes = panels(1, len(matrices), size=2.8, sharex=True, sharey=True)
+    for ax, (title, matrix) in zip(axes, matrices.items()):
+        ax.plot(*(matrix @ circle), color=COLOURS[0], linewidth=2.5)
+        for vector, colour, line in zip(vectors, (COLOURS[5], COLOURS[1]), ("-", "--")):
+            x, y = (matrix @ vector).tolist()
+            ax.plot([0, x], [0, y], color=colour, linestyle=line, linewidth=3, marker="o", markevery=[1])
+        ax.set_title(title, fontsize=12)
+        ax.set_aspect("equal")
+        ax.axhline(0, color="#bbbbbb", linewidth=1, zorder=0)
+        ax.axvline(0, color="#bbbbbb", linewidth=1, zorder=0)
     return figure
 
 

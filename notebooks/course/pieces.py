@@ -27,7 +27,7 @@ PIECES = {
         "(B, nW, N, C), layers qkv and proj, bias (heads, N, N), mask (nW, N, N) bool -> (B, nW, N, C)",
     ),
     "relative_position_index": ("06", "M", "-> (N, N) int64: which row of the bias table serves a pair"),
-    "shifted_window_mask": ("07", "H, W, M, shift", "-> (nW, N, N) bool: who may attend to whom"),
+    "shifted_window_mask": ("07", "H, W, M, shift", "-> (nW, N, N) bool: which may attend to which"),
     "to_windows": (
         "07",
         "x, M, shift",

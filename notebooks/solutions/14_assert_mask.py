@@ -10,6 +10,6 @@ def assert_mask(mask):
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)  # (H, W, 2)
         places = window_partition(places[None], M)[0]  # (nW, N, 2)
         distances = (places[:, :, None] - places[:, None, :]).abs()  # (nW, N, N, 2)
-        near = (distances < M).all(dim=-1)  # strangers come from opposite edges
+        near = (distances < M).all(dim=-1)  # tokens from opposite edges are farther apart
         weights = mask(H, W, M, shift).softmax(dim=-1)
         assert torch.equal(weights > 0, near)

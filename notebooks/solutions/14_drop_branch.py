@@ -6,5 +6,5 @@ def drop_branch(x, drop_prob, training):
     if drop_prob == 0 or not training:
         return x
     keep = 1 - drop_prob
-    coins = torch.rand(len(x), *[1] * (x.ndim - 1)) < keep  # one for each sample
-    return x / keep * coins
+    kept = torch.rand(len(x), *[1] * (x.ndim - 1)) < keep  # one for each sample
+    return x / keep * kept

@@ -16,29 +16,50 @@ from course.check.bug_hunt import (
     received_attention,
     shifts_of,
 )
-from course.check.patch_embed import absorb_normalization, pad_centred, patches_at_once
-from course.check.patch_merging import mean_merge, ungather
-from course.check.relative_position_bias import favourite_offset, index_of_rectangle, resize_table
-from course.check.shifted_windows import attend_any_size, cyclic_shift, mask_by_distance
-from course.check.swin_transformer import add_branch, drop_rates, our_name
-from course.check.train import accumulate, clip_by_hand, trapezoid
-from course.check.window_attention import attend_in_chunks, one_head, stable_softmax
+from course.check.patch_embed import absorb_normalization, pad_centred, patch_embed, patches_back
+from course.check.patch_merging import mean_merge, patch_merging, ungather
+from course.check.relative_position_bias import (
+    favourite_offset,
+    index_of_rectangle,
+    relative_position_index,
+    resize_table,
+)
+from course.check.shifted_windows import (
+    cyclic_shift,
+    from_windows,
+    influence,
+    mask_by_distance,
+    shifted_window_mask,
+    to_windows,
+)
+from course.check.swin_transformer import (
+    add_branch,
+    block,
+    count_parameters,
+    deepen,
+    drop_path,
+    forward,
+    stage,
+)
+from course.check.train import accumulate, clip_by_hand, learning_rate, training_step, trapezoid
+from course.check.window_attention import attend_in_chunks, attention, one_head, stable_softmax
 from course.check.window_partition import (
-    partition_channels_first,
+    grid_partition,
     reverse_rectangles,
     window_for_budget,
     window_partition,
+    window_reverse,
 )
 
 _ALL = (
-    *(pad_centred, patches_at_once, absorb_normalization),  # notebook 02
-    *(ungather, mean_merge),
-    *(window_partition, partition_channels_first, window_for_budget, reverse_rectangles),
-    *(stable_softmax, one_head, attend_in_chunks),
-    *(favourite_offset, index_of_rectangle, resize_table),
-    *(cyclic_shift, mask_by_distance, attend_any_size),
-    *(drop_rates, our_name, add_branch),
-    *(trapezoid, clip_by_hand, accumulate),  # notebook 09
+    *(patch_embed, pad_centred, patches_back, absorb_normalization),  # notebook 02
+    *(patch_merging, ungather, mean_merge),
+    *(window_partition, window_reverse, grid_partition, window_for_budget, reverse_rectangles),
+    *(one_head, attention, stable_softmax, attend_in_chunks),
+    *(relative_position_index, favourite_offset, index_of_rectangle, resize_table),
+    *(shifted_window_mask, to_windows, from_windows, cyclic_shift, mask_by_distance, influence),
+    *(drop_path, block, stage, forward, count_parameters, deepen, add_branch),  # notebook 08
+    *(learning_rate, training_step, trapezoid, clip_by_hand, accumulate),  # notebook 09
     *(additive_mask, received_attention, drop_branch),  # notebook 14
     *(pad_to_windows, bias_per_head, shifts_of, assert_mask),
 )

@@ -1,14 +1,147 @@
-"""Checks of notebook 03: the gather undone, and a mean that does not count the padding."""
+"""Checks of notebook 03: merging, the gather undone, and a mean that does not count the padding."""
 
 from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from course import figures
+from course import figures, package_pieces
 from course.check.core import Exercise, numbered, sample_image
+from course.check.watch import calls, loops
+from swin_cifar import PatchMerging
 
 PLACES = ((0, 0), (1, 0), (0, 1), (1, 1))  # (row, column): top-left, bottom-left, top-right, bottom-right
+
+# --- patch_merging -----------------------------------------------------------------------
+
+
+def _gathered(x, places=PLACES):
+    """By loops: (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 4C); what lies outside the map is zero."""
+    B, H, W, C = x.shape
+    out = x.new_zeros(B, (H + 1) // 2, (W + 1) // 2, 4, C)
+    for i in range(H):
+        for j in range(W):
+            out[:, i // 2, j // 2, places.index((i % 2, j % 2))] = x[:, i, j]
+    return out.flatten(3)
+
+
+def _merge(x, norm, reduction, gather=_gathered):
+    return reduction(norm(gather(x)))
+
+
+def _even(x, mode="right, below"):
+    """One more row and column where a side is odd; with a mistake, if asked for."""
+    h, w = (side % 2 for side in x.shape[1:3])
+    if mode == "left, above":
+        return F.pad(x, (0, 0, w, 0, h, 0))
+    if mode == "dropped":
+        return x[:, : x.shape[1] - h, : x.shape[2] - w]
+    if mode == "repeated":
+        rows, cols = ([*range(n), n - 1][: n + n % 2] for n in x.shape[1:3])
+        return x[:, rows][:, :, cols]
+    return F.pad(x, (0, 0, 0, w, 0, h))
+
+
+def _as_read(x):
+    """The runs of numbers as they lie in memory."""
+    x = _even(x)
+    B, H, W, C = x.shape
+    return x.reshape(B, H // 2, W // 2, 4 * C)
+
+
+def _pairs_split_other_way(x):
+    x = _even(x)
+    H, W = x.shape[1:3]
+    above, below = x.split(H // 2, dim=1)
+    return torch.cat([half.split(W // 2, dim=2)[side] for side in (0, 1) for half in (above, below)], dim=-1)
+
+
+def _by_channel(x, places):
+    """The four numbers of channel 0, then those of channel 1, ..."""
+    return _gathered(x, places).unflatten(-1, (4, -1)).transpose(-1, -2).flatten(-2)
+
+
+def _draw_pyramid(function):
+    """Merged three times: the mean of each square in the first half of the channels, edges in the other."""
+    x = sample_image().permute(1, 2, 0)[None]
+    figure, axes = figures.panels(1, 4, size=2.6)
+    figures.draw_picture(axes[0], x[0].permute(2, 0, 1), "32 × 32 pixels, C = 3")
+    for ax in axes[1:]:
+        C = x.shape[-1]
+        pattern = torch.tensor([[1.0, 1, 1, 1], [-1, -1, 1, 1]]) / 4
+        reduction = nn.Linear(4 * C, 2 * C, bias=False).requires_grad_(False)
+        reduction.weight.copy_(torch.kron(pattern, torch.eye(C)))
+        x = function(x, nn.Identity(), reduction)
+        H, W = x.shape[1:3]
+        figures.draw_picture(ax, x[0, :, :, :3].clamp(0, 1).permute(2, 0, 1), f"{H} × {W}, C = {2 * C}")
+    return figure, (
+        "A picture of 32 by 32 pixels, merged by the function once, twice and three times, to 16 by 16, 8 "
+        "by 8 and 4 by 4 tokens of 6, 12 and 24 numbers. Without a norm and with weights chosen by hand, "
+        "the first three numbers are the mean colour: the same picture, coarser each time."
+    )
+
+
+def _layers(C):
+    norm, reduction = nn.LayerNorm(4 * C), nn.Linear(4 * C, 2 * C, bias=False)
+    for weight in (norm.weight, norm.bias, reduction.weight):
+        weight.data.normal_()  # not 1 and 0, or nobody sees what changes places
+    return norm.requires_grad_(False), reduction.requires_grad_(False)
+
+
+patch_merging = Exercise(
+    "patch_merging",
+    answer=_merge,
+    cases=lambda: {
+        "even height and width": (torch.randn(1, 6, 8, 3), *_layers(3)),
+        "two maps, higher than wide": (torch.randn(2, 8, 4, 5), *_layers(5)),
+        "odd height": (torch.randn(1, 5, 6, 4), *_layers(4)),
+        "odd width": (torch.randn(2, 4, 7, 3), *_layers(3)),
+        "both odd": (torch.randn(1, 3, 5, 2), *_layers(2)),
+        "a single token": (torch.randn(1, 1, 1, 6), *_layers(6)),
+    },
+    mistakes={
+        "Top-right and bottom-left have changed places: the order goes down first, then right.": (
+            partial(_merge, gather=partial(_gathered, places=((0, 0), (0, 1), (1, 0), (1, 1))))
+        ),
+        "The norm is missing: first gather, then `norm`, then `reduction`.": (
+            lambda x, norm, reduction: reduction(_gathered(x))
+        ),
+        "The last row or column of an odd side is dropped. It must reach the result.": (
+            partial(_merge, gather=lambda x: _gathered(_even(x, "dropped")))
+        ),
+        "The zeros of an odd side stand on the left and above, so all squares have moved. They belong on "
+        "the right and below.": partial(_merge, gather=lambda x: _gathered(_even(x, "left, above"))),
+        "An odd side is filled up with a copy of its last row or column. It gets zeros.": (
+            partial(_merge, gather=lambda x: _gathered(_even(x, "repeated")))
+        ),
+        "No number has moved: each new token is a run of the map's rows. Two tokens of one square are not "
+        "neighbours in a row-by-row list.": partial(_merge, gather=_as_read),
+        "You gather tokens that lie half a map apart. The four tokens of a square are neighbours: every "
+        "second row and column, from 0 or from 1.": partial(_merge, gather=_pairs_split_other_way),
+        "The 4C numbers are sorted by channel: four numbers of channel 0, then four of channel 1. They must "
+        "be four whole tokens, one after the other.": (
+            partial(_merge, gather=partial(_by_channel, places=((0, 0), (0, 1), (1, 0), (1, 1))))
+        ),
+        "The 4C numbers go down first, then right, but they are sorted by channel. They must be four whole "
+        "tokens, one after the other.": partial(_merge, gather=partial(_by_channel, places=PLACES)),
+        "The new map is transposed: the square in row i, column j must become token (i, j).": (
+            lambda x, norm, reduction: _merge(x, norm, reduction).transpose(1, 2)
+        ),
+        "The linear map is missing: your tokens still have 4C numbers.": (
+            lambda x, norm, reduction: norm(_gathered(x))
+        ),
+    },
+    forbidden={
+        "It is made by the package's `PatchMerging`: write it yourself.": (
+            calls(PatchMerging.forward, package_pieces.patch_merging)
+        ),
+        "You visit the squares in a loop. Asked for are steps that move all of them at once.": loops,
+    },
+    picture=_draw_pyramid,
+    axes="(B, H', W', 2C)",
+    piece=True,
+)
 
 # --- ungather ----------------------------------------------------------------------------
 

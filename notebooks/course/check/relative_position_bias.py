@@ -1,4 +1,4 @@
-"""Checks of notebook 06: reading a bias table, the index of rectangular windows, another window size."""
+"""Checks of notebook 06: the index, reading a bias table, rectangular windows, another window size."""
 
 from functools import partial
 
@@ -7,7 +7,187 @@ import torch.nn.functional as F
 
 from course import figures
 from course.check.core import Exercise
-from course.check.watch import loops
+from course.check.watch import calls, loops
+from swin_cifar import relative_position_index as package_index
+
+LOOPS = "You visit the pairs in a loop. Asked for is a way to number all of them at once."
+
+# --- relative_position_index, index_of_rectangle -----------------------------------------
+
+
+def _index_by_list(height, width):
+    """Number the offsets in order, then look every pair up."""
+    offsets = [(dy, dx) for dy in range(1 - height, height) for dx in range(1 - width, width)]
+    places = [(y, x) for y in range(height) for x in range(width)]
+    return torch.tensor([[offsets.index((a - c, b - d)) for c, d in places] for a, b in places])
+
+
+def _index(height, width, factor=None, major="dy", sign=1, shifted=True, tokens_per_row=None, added=None):
+    """With a mistake, if asked for."""
+    token = torch.arange(height * width)
+    y, x = token // (tokens_per_row or width), token % (tokens_per_row or width)
+    dy, dx = sign * (y[:, None] - y[None, :]), sign * (x[:, None] - x[None, :])
+    if shifted:
+        dy, dx = dy + (height - 1 if added is None else added), dx + (width - 1 if added is None else added)
+    if major == "dx":
+        return (2 * height - 1) * dx + dy
+    return (2 * width - 1 if factor is None else factor) * dy + dx
+
+
+def _without_brackets(height, width):
+    dx = _index(height, width, factor=0)
+    dy = _index(height, width, factor=1) - dx
+    return dy * 2 * width - 1 + dx
+
+
+def _differences(M):
+    """-> dy, dx of all pairs, (N, N) each, from -(M - 1) to M - 1."""
+    number = _index_by_list(M, M)
+    return number // (2 * M - 1) - (M - 1), number % (2 * M - 1) - (M - 1)
+
+
+def _without_direction(M, added):
+    dy, dx = _differences(M)
+    return (dy.abs() + added) * (2 * M - 1) + dx.abs() + added
+
+
+def _one_added(M, to_dy, to_dx):
+    dy, dx = _differences(M)
+    return (dy + to_dy) * (2 * M - 1) + dx + to_dx
+
+
+def _differences_of_numbers(M):
+    token = torch.arange(M * M)
+    return token[:, None] - token[None, :]
+
+
+def _draw_pairs(function):
+    M, query = 4, 10
+    steps = torch.arange(1 - M, M)
+    table = 3.0 - steps.abs()[:, None] - steps.abs()[None, :]
+    table[M - 1, M] = 5.0  # the left neighbour
+    index = function(M)
+    bias = table.flatten()[index]  # (N, N)
+    figure, axes = figures.panels(1, 4, size=3.3)
+    figures.draw_heat(axes[0], index, f"your index, M = {M}", limit=(2 * M - 1) ** 2 - 1)
+    figures.draw_bias_table(axes[1], table.flatten(), "a table made by hand", limit=5, numbers="{:.0f}")
+    figures.draw_window_of(axes[1], M, query)
+    title = f"table[index[{query}]]"
+    figures.draw_heat(axes[2], bias[query].view(M, M), title, signed=True, limit=5, numbers="{:.0f}")
+    figures.draw_mark(axes[2], query // M, query % M)
+    figures.draw_heat(axes[3], bias, "table[index], all pairs", signed=True, limit=5)
+    for ax in (axes[0], axes[3]):
+        figures.draw_grid(ax, M, M, unit=M)
+    return figure, (
+        "The function's index for M = 4 as a heat map of 16 by 16. A table made by hand around its query: 5 "
+        "at the left neighbour, 3 at the query itself, one less for each step away. Read with the index, the "
+        "line of query 10 is a window of 4 by 4: the part of the table that lies around the query, with 5 "
+        "at token 9 and 3 at token 10. For all pairs it is a matrix of stripes."
+    )
+
+
+relative_position_index = Exercise(
+    "relative_position_index",
+    answer=lambda M: _index_by_list(M, M),
+    cases=lambda: {f"M = {M}": (M,) for M in (2, 3, 4, 7, 1)},
+    mistakes={
+        "Different offsets share a number: 9 offsets have only 5 sums dy + dx. One of the two must count "
+        "more, as the first digit of 21 does.": lambda M: _index(M, M, factor=1),
+        "Different offsets share a number: dy counts M times as much as dx (in i - j, the difference of the "
+        "tokens' numbers, too), but dx takes more than M values. How many?": lambda M: _index(M, M, factor=M),
+        "dy is multiplied by 2M. Every offset has a number of its own, but some rows of the table are never "
+        "read. How many values does dx take?": lambda M: _index(M, M, factor=2 * M),
+        "Python reads a * 2 * M - 1 as (a * 2 * M) - 1. Brackets are missing around the number that dy is "
+        "multiplied by.": lambda M: _without_brackets(M, M),
+        "You subtract the tokens' numbers, and some differences are negative. Rows and columns need a "
+        "difference each, and both must start at 0.": _differences_of_numbers,
+        "Left and right, above and below get the same number: you take absolute values. What makes dy and "
+        "dx start at 0 and keeps their signs?": lambda M: _without_direction(M, 0),
+        "Left and right, above and below get the same number: you take absolute values, and still add M - "
+        "1.": lambda M: _without_direction(M, M - 1),
+        "The offset is reversed: it is query minus key. The queries are the rows of the matrix.": (
+            lambda M: _index(M, M, sign=-1)
+        ),
+        "Every offset has a number of its own, but dx counts more than dy. It should be dy. (Or have the "
+        "row and the column of a token changed places?)": lambda M: _index(M, M, major="dx"),
+        "Some numbers are negative, and a negative row number reads a table from its end. What makes dy and "
+        "dx start at 0?": lambda M: _index(M, M, shifted=False),
+        "Some numbers are negative: M - 1 is added once, after the multiplication. dy and dx need it each, "
+        "before.": lambda M: _one_added(M, 0, M - 1),
+        "Some numbers are negative: M - 1 is added to dy only. From where does dx run?": (
+            lambda M: _one_added(M, M - 1, 0)
+        ),
+        "You add M. The smallest number is not 0, and the largest is past the end of the table. From where "
+        "do dy and dx run?": lambda M: _one_added(M, M, M),
+        "The numbers are right, but row and column of query and key are axes of their own, (M, M, M, M). "
+        "Merge them in pairs: (N, N).": lambda M: _index_by_list(M, M).view(M, M, M, M),
+    },
+    forbidden={
+        "It is made by the package's `relative_position_index`: write it yourself.": calls(package_index),
+        LOOPS: loops,
+    },
+    picture=_draw_pairs,
+    axes="(N, N)",
+    piece=True,
+)
+
+
+def _draw_index(function):
+    figure, axes = figures.panels(1, 2, size=3.2)
+    index = function(2, 4)
+    figures.draw_heat(axes[0], index, "yours: 8 queries, 8 keys", numbers="{:.0f}")
+    figures.draw_heat(
+        axes[1], index[5].view(2, 4), "query 5 in its window of 2 × 4", limit=20, numbers="{:.0f}"
+    )
+    figures.draw_mark(axes[1], 1, 1)
+    return figure, (
+        "The index of a window of 2 by 4 tokens as a matrix of 8 by 8, from 0 to 20; and the line of query "
+        "5 as a window: one step right is 1 less, one step down is 7 less, and the query itself has 10."
+    )
+
+
+index_of_rectangle = Exercise(
+    "index_of_rectangle",
+    answer=_index_by_list,
+    cases=lambda: {
+        "2 x 2": (2, 2),
+        "2 x 3": (2, 3),
+        "4 x 2": (4, 2),
+        "a single row of 5": (1, 5),
+    },
+    mistakes={
+        "Different offsets share a number: in a window of 2 x 2, 9 offsets share 5 "
+        "numbers, as dy + dx does. dy must be the leading digit.": partial(_index, factor=1),
+        "dy is multiplied by the number of values that dy takes. The leading digit "
+        "needs room for all values of the other one.": lambda height, width: _index(
+            height, width, factor=2 * height - 1
+        ),
+        "Python reads a * 2 * b - 1 as (a * 2 * b) - 1. Brackets are missing around the "
+        "number that dy is multiplied by.": _without_brackets,
+        "dy is multiplied by the width. An offset dx takes more values than the window has columns.": (
+            lambda height, width: _index(height, width, factor=width)
+        ),
+        "The offset is reversed: it is query minus key. Which of them belongs to the rows of the matrix?": (
+            partial(_index, sign=-1)
+        ),
+        "Height and width have changed places. The window has `height` rows of `width` tokens.": (
+            lambda height, width: _index(width, height)
+        ),
+        "Every offset has a number of its own, but dx is the leading digit. It should be dy.": (
+            partial(_index, major="dx")
+        ),
+        "Some numbers are negative, and a negative row number reads a table from its "
+        "end. What makes dy and dx start at 0?": partial(_index, shifted=False),
+        "You find the row and column of a token by dividing by the height. How many "
+        "tokens stand in one row?": (lambda height, width: _index(height, width, tokens_per_row=height)),
+        "The same amount is added to dy and to dx. In a rectangle they begin at different numbers.": (
+            lambda height, width: _index(height, width, added=max(height, width) - 1)
+        ),
+    },
+    forbidden={LOOPS: loops},
+    picture=_draw_index,
+    axes="(N, N)",
+)
 
 # --- favourite_offset --------------------------------------------------------------------
 
@@ -61,7 +241,8 @@ def _draw_favourite(function):
     figures.draw_mark(ax, 3 - dy, 3 - dx, colour=figures.COLOURS[5])
     return (
         figure,
-        "A bias table around its query, with the largest number framed, and the offset found for it.",
+        "A bias table of 7 by 7 around its query. Its largest number, 3.0, is three rows below the query and "
+        f"one column to the left, dy = -3, dx = 1; a frame stands at the offset found, dy = {dy}, dx = {dx}.",
     )
 
 
@@ -87,91 +268,6 @@ favourite_offset = Exercise(
         "Both are too small by 1: the offset (0, 0) is in the middle of the table.": _centred_by_M,
     },
     picture=_draw_favourite,
-)
-
-# --- index_of_rectangle ------------------------------------------------------------------
-
-
-def _index_by_list(height, width):
-    """Number the offsets in order, then look every pair up."""
-    offsets = [(dy, dx) for dy in range(1 - height, height) for dx in range(1 - width, width)]
-    places = [(y, x) for y in range(height) for x in range(width)]
-    return torch.tensor([[offsets.index((a - c, b - d)) for c, d in places] for a, b in places])
-
-
-def _index(height, width, factor=None, major="dy", sign=1, shifted=True, tokens_per_row=None, added=None):
-    """With a mistake, if asked for."""
-    token = torch.arange(height * width)
-    y, x = token // (tokens_per_row or width), token % (tokens_per_row or width)
-    dy, dx = sign * (y[:, None] - y[None, :]), sign * (x[:, None] - x[None, :])
-    if shifted:
-        dy, dx = dy + (height - 1 if added is None else added), dx + (width - 1 if added is None else added)
-    if major == "dx":
-        return (2 * height - 1) * dx + dy
-    return (2 * width - 1 if factor is None else factor) * dy + dx
-
-
-def _without_brackets(height, width):
-    dx = _index(height, width, factor=0)
-    dy = _index(height, width, factor=1) - dx
-    return dy * 2 * width - 1 + dx
-
-
-def _draw_index(function):
-    figure, axes = figures.panels(1, 2, size=3.2)
-    index = function(2, 4)
-    figures.draw_heat(axes[0], index, "yours: 8 queries, 8 keys", numbers="{:.0f}")
-    figures.draw_heat(
-        axes[1], index[5].view(2, 4), "query 5 in its window of 2 × 4", limit=20, numbers="{:.0f}"
-    )
-    figures.draw_mark(axes[1], 1, 1)
-    return (
-        figure,
-        "The index of a window of 2 by 4 tokens as a matrix, and the line of one query as a window.",
-    )
-
-
-index_of_rectangle = Exercise(
-    "index_of_rectangle",
-    answer=_index_by_list,
-    cases=lambda: {
-        "2 x 2": (2, 2),
-        "2 x 3": (2, 3),
-        "4 x 2": (4, 2),
-        "a single row of 5": (1, 5),
-    },
-    mistakes={
-        "Different offsets share a number: in a window of 2 x 2, 9 offsets share 5 "
-        "numbers, as dy + dx does. dy must be the leading digit.": partial(_index, factor=1),
-        "dy is multiplied by the number of values that dy takes. The leading digit "
-        "needs room for all values of the other one.": lambda height, width: _index(
-            height, width, factor=2 * height - 1
-        ),
-        "Python reads a * 2 * b - 1 as (a * 2 * b) - 1. Brackets are missing around the "
-        "number that dy is multiplied by.": _without_brackets,
-        "dy is multiplied by the width. An offset dx takes more values than the window has columns.": (
-            lambda height, width: _index(height, width, factor=width)
-        ),
-        "The offset is reversed: it is query minus key. Which of them belongs to the rows of the matrix?": (
-            partial(_index, sign=-1)
-        ),
-        "Height and width have changed places. The window has `height` rows of `width` tokens.": (
-            lambda height, width: _index(width, height)
-        ),
-        "Every offset has a number of its own, but dx is the leading digit. It should be dy.": (
-            partial(_index, major="dx")
-        ),
-        "Some numbers are negative, and a negative row number reads a table from its "
-        "end. What makes dy and dx start at 0?": partial(_index, shifted=False),
-        "You find the row and column of a token by dividing by the height. How many "
-        "tokens stand in one row?": (lambda height, width: _index(height, width, tokens_per_row=height)),
-        "The same amount is added to dy and to dx. In a rectangle they begin at different numbers.": (
-            lambda height, width: _index(height, width, added=max(height, width) - 1)
-        ),
-    },
-    forbidden={"You visit the pairs in a loop. Asked for is a way to number all of them at once.": loops},
-    picture=_draw_index,
-    axes="(N, N)",
 )
 
 # --- resize_table ------------------------------------------------------------------------
@@ -238,7 +334,8 @@ def _draw_resize(function):
         figures.draw_bias_table(ax, values[:, 0], title, limit=2.5)
     return (
         figure,
-        "A bias table for windows of side 3 in the middle; cut down for side 2, and extended for side 5.",
+        "A bias table for windows of side 3 in the middle, 5 by 5; on the left cut down to its inner 3 by 3 "
+        "for side 2; on the right extended to 9 by 9 for side 5, its edges repeated outwards.",
     )
 
 
@@ -272,6 +369,7 @@ resize_table = Exercise(
         "in another shape does not move it to the front.": _heads_mixed,
         "The heads are the first axis of your result. They come last: one row per offset.": _heads_first,
     },
+    forbidden={"You visit the offsets in a loop. Asked for is a way to look all of them up at once.": loops},
     picture=_draw_resize,
     axes="((2m-1)², heads)",
 )

@@ -1,4 +1,4 @@
-"""Checks of notebook 09: a schedule in three parts, clipping by hand, a batch in several parts."""
+"""Checks of notebook 09: the learning rate, the step; another schedule, clipping, a batch in parts."""
 
 import math
 from functools import partial
@@ -8,8 +8,331 @@ import torch.nn.functional as F
 from torch import nn
 
 from course import figures
-from course.check.core import Exercise
+from course.check.core import Exercise, Wrong, as_tensor
 from course.check.watch import calls
+from swin_cifar.config import TrainConfig
+from swin_cifar.data import load_shapes10
+from swin_cifar.training import learning_rate as package_learning_rate
+from swin_cifar.training import training_step as package_training_step
+
+# --- learning_rate -----------------------------------------------------------------------
+
+
+def _rate(step, total_steps, recipe):
+    """Both parts of the whole run as lists."""
+    high, low = recipe.learning_rate, recipe.min_learning_rate
+    warmup = math.floor(total_steps * min(0.5, recipe.warmup_epochs / recipe.epochs))
+    up = [high * part / (warmup + 1) for part in range(1, warmup + 1)]
+    last = total_steps - warmup - 1
+    angles = [math.pi * i / last if last else 0.0 for i in range(last + 1)]
+    return (up + [low + (high - low) * math.cos(angle / 2) ** 2 for angle in angles])[step]
+
+
+def _scheduled(
+    warmup=lambda recipe, total: int(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total),
+    up=lambda i, n, low, high: high * (i + 1) / (n + 1),
+    way=lambda step, n, total: (step - n) / max(1, total - 1 - n),
+    down=lambda share: (1 + math.cos(math.pi * share)) / 2,
+    between=lambda share, low, high: low + (high - low) * share,
+):
+    """The schedule with a mistake in one of its parts, if asked for."""
+
+    def function(step, total_steps, recipe):
+        low, high, n = recipe.min_learning_rate, recipe.learning_rate, warmup(recipe, total_steps)
+        if step < n:
+            return float(up(step, n, low, high))
+        return float(between(down(way(step, n, total_steps)), low, high))
+
+    return function
+
+
+def _rates(function, total, recipe):
+    return [function(step, total, recipe) for step in range(total)]
+
+
+def _draw_rates(function):
+    recipe = TrainConfig(epochs=12, warmup_epochs=2.0)
+    lines = {"yours": (list(range(60)), _rates(function, 60, recipe))}
+    levels = {"highest": recipe.learning_rate}
+    figure = figures.plot_curves(lines, "step", "learning rate", levels=levels)
+    return figure, "The learning rate of 60 steps: it rises for 10 to 0.002, then falls along half a cosine."
+
+
+learning_rate = Exercise(
+    "learning_rate",
+    answer=_rate,
+    cases=lambda: {
+        "60 steps in 12 epochs, 2 of warm-up": (60, TrainConfig(epochs=12, warmup_epochs=2.0)),
+        "warm-up of half an epoch": (39, TrainConfig(epochs=3, warmup_epochs=0.5, min_learning_rate=1e-4)),
+        "no warm-up": (20, TrainConfig(epochs=2, warmup_epochs=0.0)),
+        "a warm-up as long as the run": (21, TrainConfig(epochs=1, warmup_epochs=1.0, learning_rate=0.01)),
+        "a run of one step": (1, TrainConfig(epochs=1)),
+    },
+    call=_rates,
+    mistakes={
+        "There is no warm-up: the cosine begins at the first step.": _scheduled(
+            warmup=lambda recipe, total: 0
+        ),
+        "You take warmup_epochs for a number of steps. It is one of epochs: which share of all epochs, so "
+        "of all steps?": _scheduled(warmup=lambda recipe, total: int(recipe.warmup_epochs)),
+        "The warm-up may be longer than half of the run. It takes at most half of the steps.": _scheduled(
+            warmup=lambda recipe, total: int(recipe.warmup_epochs / recipe.epochs * total)
+        ),
+        "The number of warm-up steps is rounded up. Cut off what follows the point: `int`.": _scheduled(
+            warmup=lambda recipe, total: math.ceil(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total)
+        ),
+        "The first step has the rate 0: nothing changes. Step i of n has (i + 1)/(n + 1) of the highest.": (
+            _scheduled(up=lambda i, n, low, high: high * i / n)
+        ),
+        "The last step of the warm-up has the highest rate already. The first step after it is to have it.": (
+            _scheduled(up=lambda i, n, low, high: high * (i + 1) / n)
+        ),
+        "The warm-up starts at the lowest rate. It starts from 0: step i of n has (i + 1)/(n + 1) of the "
+        "highest.": _scheduled(up=lambda i, n, low, high: low + (high - low) * (i + 1) / (n + 1)),
+        "The cosine counts from the start of the run, so the rate jumps down after the warm-up. It begins "
+        "where the warm-up ends.": _scheduled(way=lambda step, n, total: step / max(1, total - 1)),
+        "The last step has not reached the lowest rate. From the first step of the cosine to the last, how "
+        "many steps lie between?": _scheduled(way=lambda step, n, total: (step - n) / (total - n)),
+        "The rate falls to 0. It should end at min_learning_rate.": _scheduled(
+            between=lambda share, low, high: high * share
+        ),
+        "The cosine begins above the highest rate: the lowest is added to all of it. What is left between "
+        "the lowest and the highest?": _scheduled(between=lambda share, low, high: low + high * share),
+        "The rate falls along a straight line. Asked for is half a cosine.": _scheduled(
+            down=lambda share: 1 - share
+        ),
+        "The rate rises again: that is a whole cosine, down and up. Half of one is asked for.": _scheduled(
+            down=lambda share: (1 + math.cos(2 * math.pi * share)) / 2
+        ),
+        "The rate falls too fast: that is a quarter of a cosine. Half of one goes from 1 to -1.": _scheduled(
+            down=lambda share: math.cos(math.pi * share / 2)
+        ),
+        "After the warm-up the rate stays the highest: the cosine is missing.": _scheduled(
+            down=lambda share: 1
+        ),
+    },
+    forbidden={
+        "It is made by the package's `learning_rate`: write it yourself.": calls(package_learning_rate)
+    },
+    picture=_draw_rates,
+    tolerance=1e-9,
+    piece=True,
+)
+
+# --- training_step -----------------------------------------------------------------------
+
+
+def _step_by_formula(forward, optimizer, images, targets, lr, recipe):
+    """The loss by its formula, the gradient by `torch.autograd.grad`, clipped as one vector."""
+    logits = forward(images)
+    smooth = recipe.label_smoothing
+    wanted = (1 - smooth) * targets + smooth / targets.shape[1]
+    loss = -(wanted * logits.float().log_softmax(1)).sum(1).mean()
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    gradients = torch.autograd.grad(loss, weights)
+    length = sum(g.square().sum() for g in gradients).sqrt().item()
+    factor = min(1.0, recipe.max_grad_norm / length) if recipe.max_grad_norm else 1.0
+    for p, g in zip(weights, gradients):
+        p.grad = g * factor
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr_scale"] * lr
+    optimizer.step()
+    right = [row.argmax() == target.argmax() for row, target in zip(logits, targets)]
+    return torch.stack([loss.detach(), torch.stack(right).sum().float()])
+
+
+def _clip_whole(parameters, limit):
+    if limit:
+        nn.utils.clip_grad_norm_(parameters, limit)
+
+
+def _clip_each(parameters, limit):
+    for p in parameters:
+        _clip_whole([p], limit)
+
+
+def _clip_numbers(parameters, limit):
+    if limit:
+        nn.utils.clip_grad_value_(parameters, limit)
+
+
+def _scale_groups(optimizer, lr):
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def _scale_first_group(optimizer, lr):
+    optimizer.param_groups[0]["lr"] = lr * optimizer.param_groups[0]["lr_scale"]
+
+
+def _scale_all_alike(optimizer, lr):
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _scale_what_is_there(optimizer, lr):
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * lr * group["lr_scale"]
+
+
+def _cross_entropy(logits, targets, recipe):
+    return F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+
+
+def _count_right(logits, targets):
+    return (logits.argmax(1) == targets.argmax(1)).sum().float()
+
+
+def _stepping(
+    loss_of=_cross_entropy,
+    before=lambda optimizer: optimizer.zero_grad(),
+    clip=_clip_whole,
+    set_rate=_scale_groups,
+    late=False,
+    move=lambda optimizer: optimizer.step(),
+    count=_count_right,
+    again=False,
+):
+    """The step with a mistake in one of its parts, if asked for."""
+
+    def function(forward, optimizer, images, targets, lr, recipe):
+        logits = forward(images)
+        loss = loss_of(logits, targets, recipe)
+        before(optimizer)
+        loss.backward()
+        clip([p for group in optimizer.param_groups for p in group["params"]], recipe.max_grad_norm)
+        if not late:
+            set_rate(optimizer, lr)
+        move(optimizer)
+        if late:
+            set_rate(optimizer, lr)
+        if again:
+            logits = forward(images)
+            loss = loss_of(logits, targets, recipe)
+        return torch.stack([loss.detach(), count(logits, targets)])
+
+    return function
+
+
+class _Forward:
+    """A small model with a weight and a bias in two parameter groups; in bf16, if asked for."""
+
+    def __init__(self, dtype):
+        weight = nn.Parameter(0.5 * torch.randn(4, 6))
+        self.layer, self.dtype = {"the weight": weight, "the bias": nn.Parameter(torch.zeros(4))}, dtype
+
+    def __call__(self, images):
+        return F.linear(images, *self.layer.values()).to(self.dtype)
+
+
+def _take_steps(function, batches, lr, recipe, dtype):
+    """-> what each of the steps returned, and the weights after them."""
+    torch.manual_seed(0)
+    forward, found = _Forward(dtype), {}
+    groups = [{"params": [p], "lr_scale": scale} for p, scale in zip(forward.layer.values(), (1.0, 3.0))]
+    optimizer = torch.optim.SGD(groups, lr=0.5)
+    with torch.enable_grad():
+        forward(torch.ones(2, 6)).float().sum().backward()  # a gradient that is there already
+        for step, (images, targets) in enumerate(batches, 1):
+            result = as_tensor(function(forward, optimizer, images, targets, lr / step, recipe), (2,), "")
+            if result.requires_grad:
+                raise Wrong("the loss that you return still holds what `backward` needs: `detach` it")
+            found[f"step {step}, loss and right answers"] = result
+    weights = {name: p.detach().clone() for name, p in forward.layer.items()}
+    return found | {f"{name} after {len(batches)} steps": value for name, value in weights.items()}
+
+
+def _batches(B, size):
+    def soft():
+        return torch.rand(B, 4).softmax(1) if B % 2 else F.one_hot(torch.randint(4, (B,)), 4).float()
+
+    return [(size * torch.randn(B, 6), soft()) for _ in range(3)]
+
+
+def _draw_steps(function):
+    pictures, _ = load_shapes10(64, 1)
+    images = pictures.images.flatten(1).float() / 255 - 0.5
+    targets = F.one_hot(pictures.labels, 10).float()
+    weight = nn.Parameter(torch.zeros(10, images.shape[1]))
+    groups = [{"params": [weight], "lr_scale": 1.0, "weight_decay": 0.0}]
+    optimizer, recipe = torch.optim.AdamW(groups), TrainConfig()
+    steps = list(range(1, 41))
+    with torch.enable_grad():
+        results = [function(lambda x: x @ weight.T, optimizer, images, targets, 0.002, recipe) for _ in steps]
+    loss, right = zip(*(result.tolist() for result in results))
+    lines = {"loss": (steps, loss), "share of right answers": (steps, [count / 64 for count in right])}
+    alt = f"40 of your steps with one batch: the loss falls from {loss[0]:.1f} to {loss[-1]:.1f}, and "
+    alt += f"{right[-1]:.0f} of 64 answers are right at the end."
+    return figures.plot_curves(lines, "step", ""), alt
+
+
+training_step = Exercise(
+    "training_step",
+    answer=_step_by_formula,
+    cases=lambda: {
+        "long gradients": (_batches(6, 9.0), 0.1, TrainConfig(max_grad_norm=1.0), torch.float32),
+        "short gradients, mixed targets": (_batches(7, 0.3), 0.5, TrainConfig(), torch.float32),
+        "no smoothing": (_batches(5, 3.0), 0.2, TrainConfig(label_smoothing=0.0), torch.float32),
+        "no clipping": (_batches(8, 3.0), 0.1, TrainConfig(max_grad_norm=0.0), torch.float32),
+        "logits in bf16": (_batches(6, 2.0), 0.3, TrainConfig(max_grad_norm=0.5), torch.bfloat16),
+    },
+    call=_take_steps,
+    mistakes={
+        "The weights have not moved. Which call takes the step, and are the gradients still there then?": (
+            _stepping(move=lambda optimizer: None)
+        ),
+        "The gradients of the step before are still in the sum. Remove them before `backward` adds more.": (
+            _stepping(before=lambda optimizer: None)
+        ),
+        "The weights move, but not the way down: `step` is called twice.": _stepping(
+            move=lambda optimizer: (optimizer.step(), optimizer.step())
+        ),
+        "The gradient is not clipped: where it is long, the step is too long.": _stepping(
+            clip=lambda parameters, limit: None
+        ),
+        "max_grad_norm = 0 means no clipping. You shorten the gradient to length 0, and nothing moves.": (
+            _stepping(clip=lambda parameters, limit: nn.utils.clip_grad_norm_(parameters, limit))
+        ),
+        "Every parameter is clipped by itself. All of them together are one vector, with one length.": (
+            _stepping(clip=_clip_each)
+        ),
+        "Every single number of the gradient is cut at the limit. Clip the length of the whole.": (
+            _stepping(clip=_clip_numbers)
+        ),
+        "A gradient is shortened to length 1, whatever the recipe's max_grad_norm.": _stepping(
+            clip=lambda parameters, limit: _clip_whole(parameters, min(limit, 1) and 1.0)
+        ),
+        "Each group has an `lr_scale`: its learning rate is lr times that.": _stepping(
+            set_rate=_scale_all_alike
+        ),
+        "Only the first parameter group gets the new learning rate.": _stepping(set_rate=_scale_first_group),
+        "The learning rate is never set: the optimizer goes on with its own.": _stepping(
+            set_rate=lambda optimizer, lr: None
+        ),
+        "The learning rate is set after the step, so each step uses the one of the step before.": _stepping(
+            late=True
+        ),
+        "The learning rate is multiplied into that of the step before, and shrinks step by step. Set it.": (
+            _stepping(set_rate=_scale_what_is_there)
+        ),
+        "The loss is without label smoothing. How much says the recipe.": _stepping(
+            loss_of=lambda logits, targets, recipe: F.cross_entropy(logits.float(), targets)
+        ),
+        "The loss is the sum over the pictures of the batch. Its mean is asked for.": _stepping(
+            loss_of=lambda logits, targets, recipe: len(logits) * _cross_entropy(logits, targets, recipe)
+        ),
+        "The second number is the share of right answers. Return how many there are.": _stepping(
+            count=lambda logits, targets: _count_right(logits, targets) / len(logits)
+        ),
+        "The weights are right, but loss and right answers are those after the step. Return the ones that "
+        "led to it.": _stepping(again=True),
+    },
+    forbidden={
+        "It is made by the package's `training_step`: write it yourself.": calls(package_training_step)
+    },
+    picture=_draw_steps,
+    piece=True,
+)
 
 # --- trapezoid ---------------------------------------------------------------------------
 

@@ -1,14 +1,16 @@
-"""Checks of notebook 05: a softmax for large scores, one head of a layer, attention chunk by chunk."""
+"""Checks of notebook 05: one head of a layer, all heads, a softmax for large scores, chunk by chunk."""
 
 import math
 from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from course import figures
+from course import figures, package_pieces
 from course.check.core import Exercise, Symptom, sample_image
-from course.check.watch import uses
+from course.check.watch import calls, loops, uses
+from swin_cifar import WindowAttention, window_partition, window_reverse
 
 # --- stable_softmax ----------------------------------------------------------------------
 
@@ -211,6 +213,219 @@ one_head = Exercise(
     },
     picture=_draw_one_head,
     axes="(B, nW, N, N)",
+)
+
+# --- attention ---------------------------------------------------------------------------
+
+
+def _attention_by_loops(x, qkv, proj, num_heads, bias, mask=None):
+    B, nW, N, C = x.shape
+    d = C // num_heads
+    q, k, v = qkv(x).split(C, dim=-1)
+    out = x.new_zeros(B, nW, N, C)
+    for b in range(B):
+        for w in range(nW):
+            for head in range(num_heads):
+                own = slice(head * d, (head + 1) * d)
+                for i in range(N):
+                    scores = k[b, w, :, own] @ q[b, w, i, own] / math.sqrt(d) + bias[head, i]
+                    if mask is not None:
+                        scores = torch.where(mask[w, i], scores, -math.inf)
+                    out[b, w, i, own] = scores.softmax(0) @ v[b, w, :, own]
+    return proj(out)
+
+
+def _attention(
+    x,
+    qkv,
+    proj,
+    num_heads,
+    bias,
+    mask=None,
+    order="q k v, heads",
+    scale="d",
+    use_bias="before softmax",
+    use_mask="-inf",
+    dim=-1,
+    merge="heads, d",
+    projected=True,
+):
+    """With a mistake, if asked for."""
+    parts = qkv(x)
+    if order == "heads, q k v":
+        q, k, v = parts.unflatten(-1, (num_heads, 3, -1)).permute(4, 0, 1, 3, 2, 5)
+    elif order == "heads last":
+        q, k, v = parts.unflatten(-1, (3, -1, num_heads)).permute(3, 0, 1, 5, 2, 4)
+    elif order == "view":
+        q, k, v = (t.reshape(*t.shape[:2], num_heads, t.shape[2], -1) for t in parts.chunk(3, dim=-1))
+    else:
+        q, k, v = parts.unflatten(-1, (3, num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = {"k q v": (k, q, v), "q v k": (q, v, k)}.get(order, (q, k, v))
+    size = {"none": 1, "C": x.shape[-1], "N": x.shape[2], "d squared": q.shape[-1] ** 2}
+    scores = q @ k.transpose(-2, -1)
+    bias = bias.transpose(1, 2) if use_bias == "transposed" else bias
+    scores = scores + bias if use_bias == "before the division" else scores
+    scores = scores / math.sqrt(size.get(scale, q.shape[-1]))
+    if use_bias in ("before softmax", "transposed"):
+        scores = scores + bias
+    if mask is not None:
+        scores = _masked(scores, mask[:, None], use_mask)
+    weights = scores.softmax(dim=dim)
+    weights = weights + bias if use_bias == "after softmax" else weights
+    if mask is not None and use_mask == "after softmax":
+        weights = weights * mask[:, None]
+    out = weights @ v
+    out = out.flatten(2).view(x.shape) if merge == "view" else out.transpose(2, 3).flatten(3)
+    if merge == "d, heads":
+        out = out.unflatten(-1, (num_heads, -1)).transpose(-2, -1).flatten(-2)
+    return proj(out) if projected else out
+
+
+def _masked(scores, mask, how):
+    if how == "first window":
+        mask = mask[:1]
+    if how == "transposed":
+        mask = mask.transpose(-2, -1)
+    if how == "inverted":
+        return scores.masked_fill(mask, -math.inf)
+    if how in ("-inf", "first window", "transposed"):
+        return scores.masked_fill(~mask, -math.inf)
+    return {"score 0": scores.masked_fill(~mask, 0), "added": scores + mask, "times": scores * mask}.get(
+        how, scores
+    )
+
+
+def _attention_cases():
+    def inputs(B, nW, N, C, heads, masked=False):
+        qkv, proj = nn.Linear(C, 3 * C), nn.Linear(C, C)
+        for layer in (qkv, proj):
+            nn.init.normal_(layer.weight, std=1.5 / math.sqrt(C))
+            nn.init.normal_(layer.bias)
+            layer.requires_grad_(False)
+        mask = (torch.rand(nW, N, N) > 0.4) | torch.eye(N, dtype=torch.bool)  # each attends to itself
+        return torch.randn(B, nW, N, C), qkv, proj, heads, torch.randn(heads, N, N), mask if masked else None
+
+    return {
+        "one head": inputs(1, 2, 4, 8, 1),
+        "three heads, two pictures": inputs(2, 4, 9, 12, 3),
+        "a mask": inputs(1, 6, 4, 8, 2, masked=True),
+        "a mask, two pictures, 12 heads": inputs(2, 3, 4, 48, 12, masked=True),
+    }
+
+
+def _draw_attention(function):
+    picture = sample_image().permute(1, 2, 0)[None]  # (1, 32, 32, 3): each pixel is a token
+    x = window_partition(picture, 8)
+    qkv, proj = nn.Linear(3, 9, bias=False), nn.Linear(3, 3, bias=False)
+    proj.weight.data = torch.eye(3)
+    columns = torch.arange(64) % 8 // 4
+    halves = (columns[:, None] == columns).expand(16, -1, -1)  # left and right of each window are kept apart
+
+    def mixed(strength, mask=None):
+        eye = torch.eye(3)
+        qkv.weight.data = torch.cat([strength * eye, strength * eye, eye])
+        with torch.no_grad():
+            out = function(x - 0.5, qkv, proj, 1, torch.zeros(1, 64, 64), mask) + 0.5
+        return window_reverse(out, 8, 32, 32)[0].permute(2, 0, 1).clamp(0, 1)
+
+    figure, axes = figures.panels(1, 4, size=2.6)
+    figures.draw_picture(axes[0], picture[0].permute(2, 0, 1), "16 windows of pixels")
+    figures.draw_picture(axes[1], mixed(0), "all scores equal")
+    figures.draw_picture(axes[2], mixed(0, halves), "the same, a mask")
+    figures.draw_picture(axes[3], mixed(12), "q = k = the colour")
+    return (
+        figure,
+        "A picture, its pixels the tokens of 16 windows. With equal scores each window becomes one colour, "
+        "its average. With a mask between left and right, two colours. Where queries and keys are the "
+        "colours, only similar pixels are mixed, so the shape stays.",
+    )
+
+
+attention = Exercise(
+    "attention",
+    answer=_attention_by_loops,
+    cases=_attention_cases,
+    mistakes={
+        "The scores are not divided by sqrt(d).": partial(_attention, scale="none"),
+        "You divide by sqrt(C). How many numbers have the query and the key of one head?": partial(
+            _attention, scale="C"
+        ),
+        "You divide by sqrt(N). The length of query and key counts, not the number of tokens.": partial(
+            _attention, scale="N"
+        ),
+        "You divide by d, not by its root.": partial(_attention, scale="d squared"),
+        "The bias is divided by sqrt(d), too. Only q kᵀ is: the bias comes after the division.": partial(
+            _attention, use_bias="before the division"
+        ),
+        "The bias is not used. Where do the loops add it?": partial(_attention, use_bias="no"),
+        "The bias is added to the weights, after softmax. It belongs to the scores.": partial(
+            _attention, use_bias="after softmax"
+        ),
+        "Query and key of the bias have changed places: bias[head, i, j] is for query i and key j.": partial(
+            _attention, use_bias="transposed"
+        ),
+        "The columns add up to 1, not the rows: softmax runs over the queries instead of the keys.": partial(
+            _attention, dim=-2
+        ),
+        "Softmax runs over the heads instead of the keys.": partial(_attention, dim=-3),
+        "The mask is not used.": partial(_attention, use_mask="no"),
+        "The mask is the wrong way round: True means that the query may attend to the key.": partial(
+            _attention, use_mask="inverted"
+        ),
+        "The forbidden weights are set to 0 after softmax. Then a row adds up to less than 1: forbid before "
+        "softmax.": partial(_attention, use_mask="after softmax"),
+        "A forbidden key gets the score 0. That does not forbid it: exp(0) is 1. Which score has the weight "
+        "0?": partial(_attention, use_mask="score 0"),
+        "The mask is added to the scores as 0 and 1. Which score has the weight 0?": partial(
+            _attention, use_mask="added"
+        ),
+        "Query and key of the mask have changed places: mask[w, i, j] is for query i and key j.": partial(
+            _attention, use_mask="transposed"
+        ),
+        "All windows get the mask of the first. It is (nW, N, N): each window has its own, all heads "
+        "share it.": partial(_attention, use_mask="first window"),
+        "The outputs of qkv are in the order q, k, v, and inside each of them head after head. You split "
+        "them head by head first.": partial(_attention, order="heads, q k v"),
+        "A head's d numbers are neighbours; you give a head every heads-th number.": partial(
+            _attention, order="heads last"
+        ),
+        "The axes are read in another shape, (heads, N, d), but no number has moved: a head holds whole "
+        "tokens instead of a part of every token.": partial(_attention, order="view"),
+        "Query and key have changed places: row i of the scores belongs to query i.": partial(
+            _attention, order="k q v"
+        ),
+        "Key and value have changed places. The order of the parts is q, k, v.": partial(
+            _attention, order="q v k"
+        ),
+        "Up to the last step it is right. But the heads come back in the wrong order: which two axes must "
+        "change places before heads and d become one?": partial(_attention, merge="view"),
+        "The heads are merged the wrong way round, d before heads: the first d channels are head 0's.": (
+            partial(_attention, merge="d, heads")
+        ),
+        "The output projection is missing: `proj` mixes what the heads have found.": partial(
+            _attention, projected=False
+        ),
+    },
+    forbidden={
+        "It is made by the package's attention: write it yourself.": calls(
+            WindowAttention.explicit_attention,
+            WindowAttention.fused_attention,
+            WindowAttention.forward,
+            package_pieces.attention,
+        ),
+        "It is made by PyTorch's `scaled_dot_product_attention`. Asked for are its steps: a product, a "
+        "softmax, a product.": uses(
+            "_scaled_dot_product_flash_attention_for_cpu",
+            "_scaled_dot_product_attention_math",
+            "_scaled_dot_product_fused_attention_overrideable",
+            "_safe_softmax",
+        ),
+        "You visit windows, heads or tokens in a loop. `@` computes them all at once: all axes but the last "
+        "two are a batch.": loops,
+    },
+    picture=_draw_attention,
+    axes="(B, nW, N, C)",
+    piece=True,
 )
 
 # --- attend_in_chunks --------------------------------------------------------------------

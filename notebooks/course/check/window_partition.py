@@ -1,4 +1,4 @@
-"""Checks of notebook 04: windows, those of another layout, the reverse of rectangular ones, the cost."""
+"""Checks of notebook 04: windows, cut and put back; those of a grid; rectangular ones; a budget of pairs."""
 
 from functools import partial
 
@@ -8,6 +8,7 @@ from course import figures
 from course.check.core import Exercise, numbered, sample_image
 from course.check.watch import calls, loops
 from swin_cifar import window_partition as package_partition
+from swin_cifar import window_reverse as package_reverse
 
 LOOPS = "You visit the windows in a loop. Asked for are steps that move all of them at once."
 
@@ -107,172 +108,249 @@ window_partition = Exercise(
     piece=True,
 )
 
-# --- partition_channels_first ------------------------------------------------------------
+# --- window_reverse ----------------------------------------------------------------------
 
 
-def _partition_by_loops(x, M):
-    B, C, H, W = x.shape
-    windows = [
-        [[x[:, :, top + i, left + j] for i in range(M) for j in range(M)] for left in range(0, W, M)]
-        for top in range(0, H, M)
-    ]
-    return torch.stack([torch.stack(window, dim=1) for row in windows for window in row], dim=1)
+def _map_by_loops(windows, M, H, W):
+    return _reverse_by_loops(windows, M, M, H, W)
 
 
-def _no_transpose(x, M):
-    B, C, H, W = x.shape
-    return x.permute(0, 2, 3, 1).reshape(B, -1, M * M, C)
+def _split_as_the_map(windows, M, H, W):
+    """The lines of `window_partition`, with another name for the input."""
+    x = windows.reshape(len(windows), H // M, M, W // M, M, -1)
+    return x.transpose(2, 3).reshape(len(windows), H, W, -1)
 
 
-def _only_reshaped(x, M):
-    B, C, H, W = x.shape
-    return x.reshape(B, H * W // M**2, M * M, C)
+def _merged(windows, M, H, W, order):
+    """Split rightly, then the axes in this order: 1, 2 which window; 3, 4 which token in it."""
+    x = windows.reshape(len(windows), H // M, W // M, M, M, -1)
+    return x.permute(0, *order, 5).reshape(len(windows), H, W, -1)
 
 
-def _channels_not_moved(x, M):
-    """The windows are right, but each (C, N) block is only read as (N, C)."""
-    windows = _partition_by_loops(x, M)
-    return windows.transpose(2, 3).reshape(windows.shape)
+def _pictures_mixed(windows, M, H, W):
+    """Read as if the first windows of all pictures came first."""
+    B, nW, N, C = windows.shape
+    return _map_by_loops(windows.reshape(nW, B, N, C).transpose(0, 1), M, H, W)
 
 
-def _split_other_way(x, M):
-    B, C, H, W = x.shape
-    x = x.reshape(B, C, M, H // M, M, W // M).permute(0, 3, 5, 2, 4, 1)
-    return x.reshape(B, -1, M * M, C)
-
-
-def _columns_first(x, M):
-    B, C, H, W = x.shape
-    windows = _partition_by_loops(x, M).unflatten(1, (H // M, W // M))
-    return windows.transpose(1, 2).flatten(1, 2)
-
-
-def _tokens_columns_first(x, M):
-    return _partition_by_loops(x, M).unflatten(2, (M, M)).transpose(2, 3).flatten(2, 3)
-
-
-def _draw_partition(function):
-    windows = function(sample_image()[None], 8)[0]  # (16, 64, 3)
-    figure, axes = figures.panels(4, 4, size=0.9)
-    for number, (ax, window) in enumerate(zip(axes, windows)):
-        figures.draw_picture(ax, window.view(8, 8, 3).permute(2, 0, 1), str(number))
-    return (
-        figure,
-        "The 16 windows of 8 by 8 pixels that the function cuts from a picture, numbered row by row.",
+def _draw_map(function):
+    pixels = sample_image().permute(1, 2, 0)[None]  # (1, 32, 32, 3)
+    windows = _windows_by_loops(pixels, 8)
+    views = {"windows, only reshaped": windows.view(32, 32, 3), "put back": function(windows, 8, 32, 32)[0]}
+    darker = windows.clone()
+    darker[:, [0, 2, 5, 7, 8, 10, 13, 15]] *= 0.4
+    views["eight windows darker"] = function(darker, 8, 32, 32)[0]
+    figure, axes = figures.panels(1, 3, size=2.6)
+    for ax, (title, view) in zip(axes, views.items()):
+        figures.draw_picture(ax, view.permute(2, 0, 1), title)
+    return figure, (
+        "Sixteen windows of 8 by 8 pixels: only reshaped they are stripes; put back by the function they are "
+        "the picture of a star; with eight of them darkened before, a chessboard of dark and bright squares."
     )
 
 
-partition_channels_first = Exercise(
-    "partition_channels_first",
-    answer=_partition_by_loops,
+window_reverse = Exercise(
+    "window_reverse",
+    answer=_map_by_loops,
     cases=lambda: {
-        "a square map": (numbered(1, 2, 4, 4), 2),
-        "a map wider than high": (numbered(1, 2, 4, 6), 2),
-        "two pictures, higher than wide": (numbered(2, 3, 6, 4), 2),
-        "M = 3": (numbered(1, 5, 9, 12), 3),
+        "a square map": (numbered(1, 4, 4, 2), 2, 4, 4),
+        "a map wider than high": (numbered(1, 6, 4, 2), 2, 4, 6),
+        "two pictures, higher than wide": (numbered(2, 8, 4, 3), 2, 8, 4),
+        "M = 3": (numbered(2, 12, 9, 5), 3, 9, 12),
+        "one window": (numbered(3, 1, 9, 2), 3, 3, 3),
     },
     mistakes={
-        "The channels are where they should be, but a transpose is missing: each "
-        "'window' is a run of the map's rows, and tokens of neighbouring windows are "
-        "mixed.": _no_transpose,
-        "The shape is right, but no number has moved. Where must the channels go, and "
-        "which axes belong together?": _only_reshaped,
-        "The windows are right, but inside each the numbers are in the order (C, N) and "
-        "only read as (N, C). Reading in another shape moves nothing.": _channels_not_moved,
-        "The channels still stand before the tokens: (B, nW, C, N).": (
-            lambda x, M: _partition_by_loops(x, M).transpose(2, 3)
+        "The shape is right, but no number has moved: each window has become a run of the map's rows. Which "
+        "two axes must change places before the last reshape?": (
+            lambda windows, M, H, W: windows.reshape(len(windows), H, W, -1)
         ),
-        "The tokens of a window lie far apart in the map. Row y is row y % M of "
-        "window-row y // M: is H split in this order?": _split_other_way,
-        "The windows are numbered column by column. They come row by row.": _columns_first,
-        "The tokens inside each window are numbered column by column. They come row by "
-        "row.": _tokens_columns_first,
+        "You split as for a map, into (H/M, M, W/M, M). But nW was merged from window-rows and "
+        "window-columns, N from rows and columns inside: in which order do these four stand here?": (
+            _split_as_the_map
+        ),
+        "The numbers of window-rows and of window-columns have changed places: how many windows lie above "
+        "each other? On a square map nobody sees it.": (
+            lambda windows, M, H, W: _merged(windows, M, W, H, (1, 3, 2, 4)).reshape(len(windows), H, W, -1)
+        ),
+        "The rows of different windows take turns in your map. Row y of the map is row y % M of window-row "
+        "y // M: which of these two stands first when they are merged?": partial(_merged, order=(3, 1, 4, 2)),
+        "The map is scrambled: H is merged from window-row and row inside, W from window-column and column "
+        "inside. Name your six axes before and after they move.": partial(_merged, order=(1, 4, 3, 2)),
+        "The windows are right, but laid out column by column. They come row by row.": (
+            lambda windows, M, H, W: _map_by_loops(_swap_within(windows, 1, (W // M, H // M)), M, H, W)
+        ),
+        "The tokens of each window are laid out column by column: each window is mirrored at its diagonal.": (
+            lambda windows, M, H, W: _map_by_loops(_swap_within(windows, 2, (M, M)), M, H, W)
+        ),
+        "The windows of different pictures are mixed: the batch must stay the first axis.": _pictures_mixed,
+        "The whole map is transposed: you return (B, W, H, C).": (
+            lambda *inputs: _map_by_loops(*inputs).transpose(1, 2)
+        ),
+        "All tokens are in their places, but H and W are still two axes each. Merge them: (B, H, W, C).": (
+            lambda *inputs: _map_by_loops(*inputs).unflatten(2, (-1, inputs[1])).unflatten(1, (-1, inputs[1]))
+        ),
     },
-    forbidden={LOOPS: loops},
-    picture=_draw_partition,
+    forbidden={
+        "It is made by the package's `window_reverse`: write it yourself.": calls(package_reverse),
+        LOOPS: loops,
+    },
+    picture=_draw_map,
+    axes="(B, H, W, C)",
+    piece=True,
+)
+
+# --- grid_partition ----------------------------------------------------------------------
+
+
+def _grid_by_slices(x, M):
+    down, right = x.shape[1] // M, x.shape[2] // M
+    groups = [x[:, i::down, j::right].flatten(1, 2) for i in range(down) for j in range(right)]
+    return torch.stack(groups, dim=1)
+
+
+def _every_mth(x, M):
+    """As many groups as a window has tokens, read in the shape that is asked for."""
+    B, H, W, C = x.shape
+    x = x.reshape(B, H // M, M, W // M, M, C).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(B, -1, M * M, C)
+
+
+def _steps_swapped(x, M):
+    B, H, W, C = x.shape
+    x = x.reshape(B, M, W // M, M, H // M, C).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(B, -1, M * M, C)
+
+
+def _draw_groups(function):
+    groups = function(sample_image().permute(1, 2, 0)[None], 8)[0]  # (16, 64, 3)
+    figure, axes = figures.panels(4, 4, size=0.9)
+    for number, (ax, group) in enumerate(zip(axes, groups)):
+        figures.draw_picture(ax, group.view(8, 8, 3).permute(2, 0, 1), str(number))
+    return figure, (
+        "The 16 groups of a picture, 8 by 8 pixels each: 16 small copies of the whole picture, with the star "
+        "in all of them. Sixteen windows would be 16 different parts of it."
+    )
+
+
+grid_partition = Exercise(
+    "grid_partition",
+    answer=_grid_by_slices,
+    cases=lambda: {
+        "a square map": (numbered(1, 4, 4, 2), 2),
+        "a map wider than high": (numbered(1, 4, 6, 2), 2),
+        "two pictures, higher than wide": (numbered(2, 8, 4, 3), 2),
+        "M = 3": (numbered(1, 9, 12, 5), 3),
+    },
+    mistakes={
+        "Those are windows: the tokens of each lie side by side. In a group they lie far apart.": (
+            _windows_by_loops
+        ),
+        "The shape is right, but no number has moved. Split H and W, then move axes.": (
+            lambda x, M: x.reshape(len(x), -1, M * M, x.shape[3])
+        ),
+        "You take every M-th row. The M rows of a group are spread over all of H: how far apart are they?": (
+            _every_mth
+        ),
+        "The steps down and to the right have changed places. On a square map nobody sees it.": (
+            _steps_swapped
+        ),
+        "You return (B, N, nW, C): the groups come before their tokens.": (
+            lambda x, M: _grid_by_slices(x, M).transpose(1, 2)
+        ),
+        "The groups are numbered column by column. They come row by row.": (
+            lambda x, M: _swap_within(_grid_by_slices(x, M), 1, (x.shape[1] // M, x.shape[2] // M))
+        ),
+        "The tokens inside each group are listed column by column. They come row by row.": (
+            lambda x, M: _swap_within(_grid_by_slices(x, M), 2, (M, M))
+        ),
+    },
+    forbidden={"You visit the groups in a loop. Asked for are steps that move all of them at once.": loops},
+    picture=_draw_groups,
     axes="(B, nW, N, C)",
 )
 
 # --- window_for_budget -------------------------------------------------------------------
 
 
-def _cost(side, C, M):
-    """Counted, not by the formula: four matrices per token, two products per pair."""
-    pairs = (side // M) ** 2 * (M * M) * (M * M)
-    return side * side * 4 * C * C + pairs * 2 * C
+def _pairs(H, W, M):
+    """Counted window by window."""
+    return sum((M * M) ** 2 for _ in range(H // M) for _ in range(W // M))
 
 
-def _largest(candidates, fits):
-    return max((M for M in candidates if fits(M)), default=0)
+def _fitting(H, W):
+    return [M for M in range(1, min(H, W) + 1) if H % M == 0 and W % M == 0]
 
 
-def _divisors(side):
-    return [M for M in range(1, side + 1) if side % M == 0]
+def _window_for_budget(H, W, budget):
+    return _budget(H, W, budget, _pairs)
 
 
-def _window_for_budget(side, C, budget):
-    return _largest(_divisors(side), lambda M: _cost(side, C, M) <= budget)
+def _budget(H, W, budget, pairs=lambda H, W, M: H * W * M**2, candidates=_fitting):
+    return max((M for M in candidates(H, W) if pairs(H, W, M) <= budget), default=0)
 
 
-def _in_windows(side, C, M, square=True, matrices=True):
-    return (4 * side**2 * C**2 if matrices else 0) + 2 * M ** (2 if square else 1) * side**2 * C
-
-
-def _budget(side, C, budget, cost=_in_windows, candidates=_divisors, strict=False):
-    """With a mistake, if asked for."""
-    limit = budget - 1 if strict else budget
-    return _largest(candidates(side), lambda M: cost(side, C, M) <= limit)
-
-
-def _powers_of_two(side):
-    return [M for M in _divisors(side) if M & (M - 1) == 0]
+def _up_to_half(H, W):
+    return [M for M in _fitting(H, W) if M <= min(H, W) // 2]
 
 
 def _draw_budget(function):
-    budgets = [_cost(24, 96, 1) + step * (_cost(24, 96, 24) - _cost(24, 96, 1)) // 60 for step in range(61)]
-    line = {"M": ([budget / 1e6 for budget in budgets], [function(24, 96, budget) for budget in budgets])}
-    figure = figures.plot_curves(line, "budget (millions of multiply-adds)", "largest M, 24 × 24 tokens")
-    return figure, "A staircase: the largest window side that a growing budget allows, up to 24."
+    budgets = [576 + step * (576**2 - 576) // 240 for step in range(241)]
+    line = {
+        "M": ([budget / 1000 for budget in budgets], [function(24, 24, budget) for budget in budgets]),
+    }
+    figure = figures.plot_curves(line, "budget (thousands of pairs)", "largest M, 24 × 24 tokens")
+    return figure, (
+        "A staircase: with a budget of 576 pairs M is 1, with 83 thousand 12, and only with all 332 "
+        "thousand 24."
+    )
 
 
 window_for_budget = Exercise(
     "window_for_budget",
     answer=_window_for_budget,
     cases=lambda: {
-        "a budget that is met exactly": (12, 8, _cost(12, 8, 4)),
-        "a little less": (12, 8, _cost(12, 8, 4) - 1),
-        "a large budget": (12, 8, 10**9),
-        "room for M = 6": (12, 8, _cost(12, 8, 6) + 100),
-        "room for M = 7, which does not divide 16": (16, 8, _cost(16, 8, 8) - 100),
-        "room for no window": (12, 8, _cost(12, 8, 1) - 1),
+        "a budget that is met exactly": (12, 12, _pairs(12, 12, 4)),
+        "one pair less": (12, 12, _pairs(12, 12, 4) - 1),
+        "a large budget": (12, 12, 10**9),
+        "room for M = 6": (12, 24, _pairs(12, 24, 6) + 100),
+        "room for M = 7, which does not divide 16": (16, 16, _pairs(16, 16, 8) - 100),
+        "sides with few common divisors": (8, 12, 10**6),
+        "a map higher than wide": (24, 12, _pairs(24, 12, 6)),
+        "room for no window": (12, 12, 143),
     },
     mistakes={
-        "You count attention between all pairs of tokens of the map. In windows a token "
-        "attends to M·M tokens.": (
-            partial(_budget, cost=lambda side, C, M: 4 * side**2 * C**2 + 2 * side**4 * C)
+        "You count the pairs between all tokens of the map. In windows a token attends to M·M tokens.": (
+            partial(_budget, pairs=lambda H, W, M: (H * W) ** 2)
         ),
-        "You count M keys for each token. How many tokens has a window?": partial(
-            _budget, cost=partial(_in_windows, square=False)
+        "You let a token attend to M others. How many tokens has its window?": (
+            partial(_budget, pairs=lambda H, W, M: H * W * M)
         ),
-        "You count the pairs only. The four C x C matrices have a price as well.": partial(
-            _budget, cost=partial(_in_windows, matrices=False)
+        "You count the pairs of one window. How many windows are there?": (
+            partial(_budget, pairs=lambda H, W, M: M**4)
         ),
-        "M must divide the side of the map: for some budgets you choose windows that do not fit.": (
-            partial(_budget, candidates=lambda side: range(1, side + 1))
+        "A pair has an order, and a token attends to itself, too: n tokens make n·n pairs.": (
+            partial(_budget, pairs=lambda H, W, M: H * W * (M**2 - 1) // 2)
         ),
-        "A window that uses up the budget exactly is allowed, but you refuse it.": partial(
-            _budget, strict=True
+        "You count H·H tokens. A map need not be square.": partial(
+            _budget, pairs=lambda H, W, M: H * H * M**2
+        ),
+        "M must divide the sides of the map: for some budgets you choose windows that do not fit.": (
+            partial(_budget, candidates=lambda H, W: range(1, min(H, W) + 1))
+        ),
+        "M must divide both sides of the map, not one of them.": (
+            partial(_budget, candidates=lambda H, W: [M for M in range(1, H + 1) if H % M == 0])
+        ),
+        "A budget that is used up to the last pair is kept, but you refuse it.": (
+            lambda H, W, budget: _budget(H, W, budget - 1)
         ),
         "You return the smallest window that the budget allows; asked for is the largest.": (
-            lambda side, C, budget: min(
-                (M for M in _divisors(side) if _cost(side, C, M) <= budget), default=0
-            )
+            lambda H, W, budget: min((M for M in _fitting(H, W) if _pairs(H, W, M) <= budget), default=0)
         ),
-        "You only try powers of two. 12 is also divided by 3, 6 and 12.": partial(
-            _budget, candidates=_powers_of_two
+        "You only try powers of two. 12 is also divided by 3, 6 and 12.": (
+            partial(_budget, candidates=lambda H, W: [M for M in _fitting(H, W) if M & (M - 1) == 0])
         ),
-        "You stop at windows of half the side. One window that covers the map is allowed, too.": (
-            partial(_budget, candidates=lambda side: _divisors(side)[:-1])
+        "You stop at windows of half the side. A window as large as the map is allowed, too.": (
+            partial(_budget, candidates=_up_to_half)
         ),
     },
     picture=_draw_budget,
