@@ -1,4 +1,4 @@
-"""Pure functions on windows: cut, put back, number the offsets, say who may attend to whom."""
+"""Pure functions on windows: cut, put back, number the offsets, say which tokens may attend to which."""
 
 import torch
 from torch import Tensor
