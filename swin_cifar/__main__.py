@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name in any script is printed, escaped where it must be
-            stream.reconfigure(errors="backslashreplace")
+            # And each line at once, in a file, too: who follows a log sees every epoch.
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         # A print to None prints nothing: of several processes, number 0 alone speaks.
         with (

@@ -99,7 +99,7 @@ class Run:
         bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
         bar |= {"leave": False, "disable": not (self.progress and shows_bars())}
         self.bar = self._stack.enter_context(tqdm(**bar))
-        threads = FastestThreads(on=self.device.type == "cpu" and self.processes == 1)
+        threads = FastestThreads(self.total_steps, on=self.device.type == "cpu" and self.processes == 1)
         self.threads = self._stack.enter_context(closing(threads))  # then they are all again
         gpus = [self.device] if self.device.type == "cuda" else []
         self._stack.enter_context(torch.random.fork_rng(gpus))  # the caller's stays as it was

@@ -1,6 +1,7 @@
 """The machine: devices, threads, versions, compiler, counted operations; files written whole or never."""
 
 import itertools
+import math
 import os
 import platform
 import sys
@@ -30,42 +31,51 @@ class FastestThreads:
     """How many threads a training on the CPU takes: as many as are fastest beside what else runs.
 
     All threads are as slow as the one whose core another program takes, and while they wait for it
-    they take time from it. So now and then some steps are tried in turns on all, on fewer and on
-    one, and fewer are kept where they are clearly faster. Short runs try nothing: steps on
-    different numbers of threads differ in rounding. Nor is anything tried where `OMP_NUM_THREADS`
-    fixes the number, or without `on`.
+    they take time from it: a step may take a hundred times as long. So now and then some steps are
+    tried in turns on all, on fewer and on one, and fewer are kept where they are clearly faster.
+    Short runs try nothing: steps on different numbers of threads differ in rounding. Nor is anything
+    tried where `OMP_NUM_THREADS` fixes the number, or without `on`.
     """
 
-    FIRST, EVERY, TURNS = 100, 400, 3  # step of the first trial, steps from one to the next, turns in each
+    FIRST, EVERY, TURNS = 5, 400, 3  # step of the first trial, steps from one to the next, turns in each
+    SHORT = 200  # steps of a run that is too short
     GAIN = 1.1  # times as fast as on all threads, or they stay all
+    HOPELESS = 2.0  # times the fastest's time: not tried again in the same trial
 
-    def __init__(self, on: bool = True) -> None:
+    def __init__(self, total_steps: int, on: bool = True) -> None:
         self.all = torch.get_num_threads()
         numbers = {self.all, self.all - 1, (self.all + 1) // 2, 1} - {0}
         self.numbers = sorted(numbers, reverse=True)
-        self.on = on and self.all > 1 and "OMP_NUM_THREADS" not in os.environ
-        self.trial: dict[int, float] = {}  # seconds by number of threads, while there is a trial
-        self.turns, self.clock = 0, 0.0
+        fixed = self.all == 1 or "OMP_NUM_THREADS" in os.environ
+        self.on = on and total_steps > self.SHORT and not fixed
+        self.queue: list[int] = []  # the numbers to try in this turn of a trial
+        self.seconds, self.turns, self.clock = {}, 0, 0.0
 
     def start(self, step: int) -> None:
         """Before a step, counted from 0."""
         if self.on and step >= self.FIRST and (step - self.FIRST) % self.EVERY == 0:
-            self.trial, self.turns = dict.fromkeys(self.numbers, 0.0), 0
-        if self.trial:
-            torch.set_num_threads(self.numbers[self.turns % len(self.numbers)])
+            self.queue, self.turns = self.numbers.copy(), 0
+            self.seconds = dict.fromkeys(self.numbers, 0.0)
+        if self.queue:
+            torch.set_num_threads(self.queue[0])
             self.clock = time.perf_counter()
 
     def stop(self) -> None:
         """After that step; after the last one of a trial the number is chosen."""
-        if not self.trial:
+        if not self.queue:
             return
-        self.trial[torch.get_num_threads()] += time.perf_counter() - self.clock
+        self.seconds[self.queue.pop(0)] += time.perf_counter() - self.clock
+        if self.queue:
+            return
         self.turns += 1
-        if self.turns == self.TURNS * len(self.numbers):
-            best = min(self.numbers, key=self.trial.get)
-            clear = self.trial[self.all] > self.GAIN * self.trial[best]
-            torch.set_num_threads(best if clear else self.all)
-            self.trial = {}
+        fastest = min(self.seconds, key=self.seconds.get)
+        limit = self.HOPELESS * self.seconds[fastest]
+        self.seconds = {number: s for number, s in self.seconds.items() if s <= limit}
+        if self.turns < self.TURNS and len(self.seconds) > 1:
+            self.queue = list(self.seconds)
+        else:
+            on_all = self.seconds.get(self.all, math.inf)
+            torch.set_num_threads(fastest if on_all > self.GAIN * self.seconds[fastest] else self.all)
 
     def fewer(self) -> int | None:
         """-> the number in use, None where it is all of them."""

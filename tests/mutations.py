@@ -136,7 +136,7 @@ MUTATIONS = {
         'lr * group.get("lr_scale", 1.0)',
         "lr",
     ),
-    "never fewer threads": ("swin_cifar/system.py", "best if clear else self.all", "self.all"),
+    "never fewer threads": ("swin_cifar/system.py", "on_all > self.GAIN", "False and on_all > self.GAIN"),
     "bf16 where it is emulated": (
         "swin_cifar/system.py",
         "min(seconds[torch.bfloat16]) < min(seconds[torch.float32])",

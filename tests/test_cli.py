@@ -550,3 +550,13 @@ def test_bench_writes_what_it_measured(quick, capsys, repeats):
 def test_bench_refuses_to_measure_nothing(quick, capsys):
     assert main(["bench", "--device", "cpu", "--parts", "resolution", "--repeats", "0"]) == 2
     assert "repeats" in the_error(capsys)
+
+
+def test_each_line_is_in_a_log_at_once(tmp_path, monkeypatch):
+    """Whoever follows the log of a long training sees every epoch when it ends."""
+    path = tmp_path / "log"
+    with open(path, "w", encoding="utf-8") as log:
+        monkeypatch.setattr(sys, "stdout", log)
+        assert main(["evaluate", str(tmp_path / "missing.pt")]) == 1
+        print("epoch 1/3")
+        assert path.read_text(encoding="utf-8").endswith("epoch 1/3\n")
