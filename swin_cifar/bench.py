@@ -25,7 +25,7 @@ from swin_cifar.config import SwinConfig, model_config, preset_name, train_confi
 from swin_cifar.data import load_shapes10, training_batch
 from swin_cifar.layers import FastLinear
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock, create_model
-from swin_cifar.system import FastestThreads, count_flops, device_name, first_line, versions
+from swin_cifar.system import count_flops, device_name, first_line, versions
 from swin_cifar.training import fit
 from swin_cifar.variants import GlobalAttention
 from swin_cifar.weights import torchvision_model, torchvision_state_dict
@@ -293,7 +293,8 @@ def busy_processes(count: int) -> Iterator[list[subprocess.Popen]]:
 
 def _speed_of_a_process(way, count):
     """-> `training_speed` in a fresh process, in images/s."""
-    code = f"from swin_cifar.bench import training_speed\nprint(training_speed({count}))"
+    code = "from swin_cifar import bench, system\nsystem.FastestThreads.SHORT = 0  # the first epoch decides\n"
+    code += f"print(bench.training_speed({count}))"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     way = {name: str(torch.get_num_threads()) if value == "all" else value for name, value in way.items()}
     options = {"env": inherited | way, "cwd": Path(__file__).parents[1], "text": True}
@@ -306,6 +307,5 @@ def _speed_of_a_process(way, count):
 def training_speed(count: int) -> float:
     """The second of two epochs of `nano` on `count` pictures, as `fit` runs it on the CPU -> images/s."""
     data, _ = load_shapes10(count, 10)
-    FastestThreads.SHORT = 0  # the first epoch decides
     history = fit(create_model("nano"), data, recipe=train_config("nano", epochs=2), progress=False)
     return history.epochs[-1].images_per_second

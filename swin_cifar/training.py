@@ -63,7 +63,8 @@ class Muon(torch.optim.AdamW):
         """Take one step."""
         for group in self.param_groups:
             momentum = group.get("momentum")
-            for weight in group["params"] if momentum else ():
+            weights = [p for p in group["params"] if p.grad is not None]  # not those that are frozen
+            for weight in weights if momentum is not None else ():
                 state = self.state[weight]
                 if not state:  # AdamW cannot load a state without "step"
                     state |= {"step": torch.tensor(0.0), "average": torch.zeros_like(weight)}

@@ -131,6 +131,26 @@ def test_muon_is_torch_s_within_the_rounding_of_bfloat16(shape):
     # Without Nesterov's momentum, the decay or the factor for tall matrices it is much further off.
 
 
+def test_muon_without_momentum_is_muon_still(data):
+    """Not AdamW at the matrices' larger rate: the step is the orthogonalised gradient itself."""
+    weight = torch.nn.Parameter(torch.randn(4, 6))
+    start, weight.grad = weight.detach().clone(), torch.randn(4, 6)
+    expected = start - 0.1 * orthogonalize(weight.grad)
+    Muon([{"params": [weight], "momentum": 0.0, "weight_decay": 0.0}], lr=0.1).step()
+    assert torch.allclose(weight, expected, atol=1e-6)
+
+
+def test_frozen_weights_stay_as_they_are(data):
+    """A trained model whose head alone learns: matrices without gradient are left out."""
+    model = tiny()
+    model.stages.requires_grad_(False)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    fit(model, data[0], recipe=replace(RECIPE, epochs=1, ema_decay=0.0), progress=False)
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert "head.weight" in changed
+    assert not any(name.startswith("stages.") for name in changed)
+
+
 def test_groups_without_momentum_are_adamw_s(data):
     ours, theirs = tiny(), tiny()
     recipe = TrainConfig(max_grad_norm=0)
