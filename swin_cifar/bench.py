@@ -293,7 +293,7 @@ def busy_processes(count: int) -> Iterator[list[subprocess.Popen]]:
 
 def _speed_of_a_process(way, count):
     """-> `training_speed` in a fresh process, in images/s."""
-    code = "from swin_cifar import bench, system\nsystem.FastestThreads.SHORT = 0  # the first epoch decides\n"
+    code = "from swin_cifar import bench, system\nsystem.FastestThreads.SHORT = 0  # try at once\n"
     code += f"print(bench.training_speed({count}))"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     way = {name: str(torch.get_num_threads()) if value == "all" else value for name, value in way.items()}
