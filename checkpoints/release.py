@@ -62,7 +62,7 @@ BUDGETS = {
 
 def board_table():
     """The board: for each budget what was reached, by which command, in how many minutes on what."""
-    head = "budget,command,parameters,passes,time,device,seeds,validation,test accuracy"
+    head = "budget,command,parameters,epochs,time,device,seeds,validation,test accuracy"
     rows = [head.split(",")]
     for budget, words in BUDGETS.items():
         if budget in STUDIES:

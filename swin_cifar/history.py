@@ -19,7 +19,7 @@ class Metrics:
     dataset: str
     count: int
     loss: float  # mean cross-entropy, in nats
-    accuracy: float  # share of pictures named correctly
+    accuracy: float  # share of pictures classified correctly
 
     def __str__(self) -> str:
         return f"{self.dataset}: {self.accuracy:.2%} of {self.count:,} pictures, loss {self.loss:.4f}"
@@ -89,7 +89,7 @@ class History:
     results: Results = field(default_factory=Results)
 
     def accuracy(self, part: str) -> float:
-        """The share named correctly: "train" and "validation" in the last epoch, "test" at the end.
+        """The share classified correctly: "train" and "validation" in the last epoch, "test" at the end.
 
         Raises ValueError where it was not measured.
         """

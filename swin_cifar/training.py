@@ -103,7 +103,7 @@ def training_step(
     lr: float,
     recipe: TrainConfig,
 ) -> Tensor:
-    """One step of the optimizer -> tensor (2,): the loss, the number of pictures named correctly."""
+    """One step of the optimizer -> tensor (2,): the loss, the number of pictures classified correctly."""
     logits = forward(images)  # (B, classes)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad()

@@ -403,7 +403,7 @@ def test_what_is_whose_is_printed(folder, capsys):
     put(folder, "from_windows", inspect.getsource(package_pieces.from_windows))
     my_swin.build("nano")
     assert capsys.readouterr().out.startswith(
-        "2 of 14 pieces are yours: window_partition, to_windows, from_windows;"
+        "2 of 14 pieces are yours: window_partition, to_windows/from_windows;"
     )
 
 

@@ -38,7 +38,6 @@ from course.pieces import (
     NOTEBOOKS,
     PIECES,
     VERDICTS,
-    count_whole,
     file_of,
     folder,
     kept,
@@ -313,11 +312,11 @@ def build(preset, **overrides):
 
 def _whose(own):
     """-> in words, which functions are the student's, and which the package's."""
-    whole = [name for names in labels().values() if set(names) <= set(own) for name in names]
-    half = [name for name in own if name not in whole]
-    others = [name for name in PIECES if name not in own]
-    count = count_whole(own)
-    text = f"{count} of {COUNT} pieces {'is' if count == 1 else 'are'} yours"
+    pieces = [(names, [name for name in names if name in own]) for names in labels().values()]
+    whole = ["/".join(names) for names, mine in pieces if mine == names]
+    half = [name for names, mine in pieces if mine != names for name in mine]
+    others = ["/".join(name for name in names if name not in own) for names, mine in pieces if mine != names]
+    text = f"{len(whole)} of {COUNT} pieces {'is' if len(whole) == 1 else 'are'} yours"
     text += f": {', '.join(whole)}" if whole else ""
     text += f" (and {', '.join(half)}, half of a piece)" if half else ""
     return text + (f"; from the package: {', '.join(others)}." if others else ".")
