@@ -183,14 +183,16 @@ _HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldn
 
 
 class FastLinear(nn.Linear):
-    """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, through oneDNN on x86 CPUs.
+    """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, in float32 through oneDNN on x86 CPUs.
 
-    A 1 x 1 convolution is the same map. PyTorch hands it to oneDNN and `nn.Linear` to MKL,
-    which took twice the time on the AMD processor where this was measured.
+    A 1 x 1 convolution is the same map. In float32 PyTorch hands it to oneDNN and `nn.Linear` to
+    MKL, which on AMD processors takes more time, with older versions twice as much. In bf16 both
+    go to oneDNN, and `nn.Linear` needs no change of layout.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or x.ndim != 4 or not _HAS_MKL_AND_ONEDNN:
+        in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or x.ndim != 4 or not in_float32 or not _HAS_MKL_AND_ONEDNN:
             return super().forward(x)
         x = F.conv2d(x.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias)
         return x.permute(0, 2, 3, 1)

@@ -15,6 +15,14 @@ def test_linear_is_the_map_of_nn_linear():
     torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
+def test_linear_is_a_convolution_in_float32_alone(monkeypatch):
+    layer, x = FastLinear(6, 5), torch.randn(2, 3, 4, 6)
+    monkeypatch.setattr(F, "conv2d", lambda *_: pytest.fail("a convolution"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert layer.bfloat16()(x.bfloat16()).shape == (2, 3, 4, 5)
+
+
 def test_patch_embed_is_one_linear_map_of_every_patch():
     layer = enlarge_weights(PatchEmbed(4, 3, 8))
     images = torch.randn(2, 3, 8, 12)
