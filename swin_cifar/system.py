@@ -1,5 +1,6 @@
 """The machine: devices, threads, versions, compiler, counted operations; files written whole or never."""
 
+import atexit
 import itertools
 import math
 import os
@@ -173,8 +174,8 @@ def write_atomically(path: str | Path, content: bytes | dict) -> None:
 def claim_path(path: str | Path) -> Path:
     """`path`, or with -2, -3, ... in its name: taken by no earlier run, nor by one that starts now.
 
-    The name stays claimed until a file is there or `release_path` gives it back. Raises
-    OSError where nothing can be written.
+    The name stays claimed until a file is there, `release_path` gives it back or this process ends.
+    Raises OSError where nothing can be written.
     """
     path = Path(path)
     try:
@@ -186,6 +187,7 @@ def claim_path(path: str | Path) -> Path:
             with suppress(FileExistsError):  # of several processes at once, one alone makes the file
                 _partial(candidate).touch(exist_ok=False)
                 if not candidate.exists():
+                    atexit.register(_abandon, candidate)
                     return candidate
                 release_path(candidate)  # the other run saved between the two looks
     except OSError as error:
@@ -195,6 +197,12 @@ def claim_path(path: str | Path) -> Path:
 def release_path(path: str | Path) -> None:
     """Give back a name that `claim_path` took, if nothing was saved there."""
     _partial(path).unlink(missing_ok=True)
+
+
+def _abandon(path):
+    """At the end of a process: nothing more will be saved there."""
+    with suppress(OSError):
+        release_path(path)
 
 
 def _partial(path):

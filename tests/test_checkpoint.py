@@ -6,6 +6,8 @@ import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -67,6 +69,16 @@ def test_claimed_names_differ_until_they_are_given_back(tmp_path):
     release_path(path)
     save_checkpoint(path, model_of(0), DATASET)
     assert claim_path(path) == path.with_stem("run-3")
+
+
+def test_a_name_is_given_back_when_the_process_ends(tmp_path):
+    """As when notebook 09 runs from its top to resume another run: nothing is saved under the new name."""
+    code = "import sys; from swin_cifar.system import claim_path; print(*map(claim_path, 2 * sys.argv[1:]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "run.pt")]
+    for _ in range(2):
+        names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert names == [str(tmp_path / name) for name in ("run.pt", "run-2.pt")]
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_of_many_at_once_each_gets_a_name_of_its_own(tmp_path):

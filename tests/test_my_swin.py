@@ -67,6 +67,7 @@ def put(folder, name, source):
 
 def test_fourteen_pieces_with_the_same_signatures_everywhere():
     assert pieces.COUNT == len(pieces.labels()) == 14
+    assert pieces.GIVEN == tuple(package_pieces.GIVEN)
     for name, (notebook, parameters, _) in pieces.PIECES.items():
         assert signature(getattr(package_pieces, name)) == parameters
         if name in SOLUTIONS:
@@ -134,7 +135,6 @@ right = cell(RIGHT)
         (cell(HELPER, helper=right), "window_partition uses `helper`, which only its notebook knows"),
         (cell("M0 = 1\n" + RIGHT.replace("M):", "M, by=M0):")), "uses `M0`"),
         (cell("wraps = lambda f: f\n@wraps\n" + RIGHT), "uses `wraps`"),
-        (cell(RIGHT.replace("x, M)", "x: Tensor, M)"), Tensor=torch.Tensor), "uses `Tensor`"),
         (cell(RIGHT.replace(", -1", ", n(M)") + "n = lambda M: [-1 for i in [M]][0]\n"), "uses `n`"),
         (cell(RIGHT.replace("window_partition", "mine"), "mine"), "your function is called mine"),
         (cell(NESTED + "\nwindow_partition = make()", "make"), "your function is called make"),
@@ -155,7 +155,34 @@ def test_what_cannot_be_kept_is_said_in_one_line(folder, function, says):
 def test_a_source_that_cannot_be_found():
     namespace = {}
     exec(RIGHT, namespace)
-    assert "cannot be found" in my_swin.keep("window_partition", namespace["window_partition"])
+    line = my_swin.keep("window_partition", namespace["window_partition"])
+    assert "cannot be found" in line and "Take away the `%%...` line of its cell" in line
+
+
+def test_type_hints_may_name_what_only_the_notebook_knows():
+    hinted = RIGHT.replace("x, M):", "x: Tensor, M: Side) -> Tensor:").replace(
+        "    x = x", "    x: Tensor = x"
+    )
+    function = cell(hinted, Tensor=torch.Tensor, Side=int)
+    assert "Kept: your window_partition" in check.window_partition(function).text
+    assert my_swin.piece("window_partition")(torch.zeros(1, 4, 4, 2), 2).shape == (1, 4, 4, 2)
+
+
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_a_check_lends_the_names_that_a_notebook_lacks(name):
+    namespace = {}
+    source = SOLUTIONS[name].read_text(encoding="utf-8")
+    exec("".join(line for line in source.splitlines(True) if "import" not in line), namespace)
+    known = dict(namespace)
+    assert EXERCISES[name].verdict(namespace[name]).passed
+    assert namespace == known
+
+
+def test_the_piece_that_is_lent_is_the_students_own(folder):
+    put(folder, "window_partition", RIGHT)
+    lent = my_swin.names_for("to_windows", {"F": None})
+    assert lent["window_partition"].__code__.co_filename == str(folder / "window_partition.py")
+    assert lent.keys() == {*pieces.GIVEN, *pieces.PIECES} - {"to_windows", "F"}
 
 
 def test_what_means_something_else_alone_is_not_kept():
@@ -211,11 +238,12 @@ def test_a_file_in_the_place_of_the_folder(folder):
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("def window_partition(x, M)\n    return x\n", "SyntaxError"),
-        ("1 / 0\n" + RIGHT, "ZeroDivisionError"),
+        ("def window_partition(x, M)\n    return x\n", "(line 1: SyntaxError"),
+        ("\n1 / 0\n" + RIGHT, "(line 2: ZeroDivisionError"),
+        ("import numpyy\n" + RIGHT, "(line 1: ModuleNotFoundError: No module named 'numpyy')"),
         ("", "it does not define window_partition"),
-        (HELPER, "uses `helper`"),
-        ("raise SystemExit\n", "SystemExit"),
+        (HELPER, "(line 2: window_partition uses `helper`"),
+        ("raise SystemExit\n" + RIGHT, "SystemExit"),
         ("x = '\0'", "source code"),
     ],
 )
@@ -229,6 +257,19 @@ def test_a_broken_file_is_said_and_the_package_takes_its_place(folder, source, s
     x = torch.randn(1, 3, 8, 8)
     model = my_swin.build("nano")
     assert torch.isfinite(model(x)).all() and "0 of 14 pieces are yours" in capsys.readouterr().out
+
+
+def test_why_a_file_cannot_be_used_is_said_once_for_each_state_of_it(folder, capsys):
+    for source, says in [(HELPER, "uses `helper`"), ("", "does not define"), (HELPER, "uses `helper`")]:
+        put(folder, "window_partition", source)
+        my_swin.written(), my_swin.build("nano")
+        said = capsys.readouterr().out
+        assert said.count("cannot be used") == 1 and says in said
+    put(folder, "window_partition", RIGHT)
+    my_swin.written()
+    put(folder, "window_partition", HELPER)
+    my_swin.written()
+    assert capsys.readouterr().out.count("cannot be used") == 1
 
 
 def test_a_file_that_is_no_text(folder, capsys):
@@ -434,6 +475,24 @@ def test_progress_lists_what_is_written_and_what_was_said(folder):
     assert state["pad_centred"][0] == "open" and state["pad_centred"][2]
     assert max(map(len, lines)) <= 105
     assert {*pieces.PIECES} | {*EXERCISES} == state.keys()
+
+
+def test_a_piece_that_cannot_be_used_says_why_in_the_list(folder, capsys):
+    """The same test as `my_swin` has, and not what the check said of another state."""
+    check.window_partition(cell(RIGHT))
+    for name, source in {
+        "window_partition": "import numpyy\n" + RIGHT,
+        "block": "def block(x, layer)\n",
+        "stage": "\ndef stage(x, layer):\n    return blok(x)\n",
+        "forward": "",
+    }.items():
+        put(folder, name, source)
+    assert my_swin.written() == [] and capsys.readouterr().out.count("cannot be used") == 4
+    lines = {line.split()[1]: line for line in progress() if line.startswith("  broken")}
+    assert "line 1: ModuleNotFoundError: No module named 'numpyy'" in lines["window_partition"]
+    assert "line 1: SyntaxError" in lines["block"]
+    assert "line 3: stage uses `blok`, which only its" in lines["stage"]
+    assert "it does not define forward" in lines["forward"] and len(lines) == 4
 
 
 def test_a_piece_that_is_right_but_not_kept_says_so_in_the_list():

@@ -12,18 +12,19 @@ The pieces and their signatures: `PIECES`, in `course/pieces.py`; the package's 
 `course/package_pieces.py`. A check hands over what passed it (`keep`). What is kept is the source, in
 `notebooks/my_pieces/NAME.py`, a folder that Git ignores (SWIN_CIFAR_PIECES names another one). So it
 must mean the same without its notebook: from outside the function it may use torch, F, nn, math and the
-other pieces, by name.
+other pieces, by name (type hints may name anything).
 """
 
-import builtins
+import __future__
+
 import contextlib
 import importlib.util
 import inspect
 import io
 import json
 import linecache
-import symtable
 import textwrap
+import traceback
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,12 +33,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import swin_cifar
-from course import package_pieces
 from course.pieces import (
     COUNT,
+    GIVEN,
     NOTEBOOKS,
     PIECES,
     VERDICTS,
+    Unfit,
+    check_source,
     file_of,
     folder,
     kept,
@@ -52,10 +55,6 @@ from swin_cifar.windows import check_map
 # --- keep --------------------------------------------------------------------------------
 
 
-class _Unfit(Exception):
-    """In words, why a function cannot be kept or a kept file not be used."""
-
-
 def keep(name, function, passes=lambda function: True):
     """Save the source of a function that passed its check -> one line that says so, or why not.
 
@@ -67,9 +66,9 @@ def keep(name, function, passes=lambda function: True):
         with contextlib.redirect_stdout(io.StringIO()):  # what it prints has been seen
             right = passes(alone)
         if not right:
-            raise _Unfit("alone, without its notebook, it is not right any more")
+            raise Unfit("alone, without its notebook, it is not right any more")
         write_atomically(file_of(name), source.encode())
-    except _Unfit as reason:
+    except Unfit as reason:
         line = f"Not kept: {reason}."
     except OSError as error:
         line = f"Not kept: {folder().name} cannot be written ({error.strerror or first_line(error)})."
@@ -81,62 +80,47 @@ def keep(name, function, passes=lambda function: True):
 
 
 def _source_of(name, function):
-    """-> the source of a plain function of this name. Raises _Unfit."""
+    """-> the source of a plain function of this name. Raises Unfit."""
     function = inspect.unwrap(function)
     if not inspect.isfunction(function):
-        raise _Unfit(f"write {name} as a function, with `def`")
+        raise Unfit(f"write {name} as a function, with `def`")
     if function.__name__ == "<lambda>":
-        raise _Unfit(f"a lambda has no name of its own. Write `def {name}(...)`")
+        raise Unfit(f"a lambda has no name of its own. Write `def {name}(...)`")
     if "<locals>" in function.__qualname__:
-        raise _Unfit(f"{function.__name__} stands inside another function. Move it out to the cell's margin")
+        raise Unfit(f"{function.__name__} stands inside another function. Move it out to the cell's margin")
     if function.__name__ != name:
-        raise _Unfit(f"your function is called {function.__name__}. Call it {name}, as the skeleton does")
+        raise Unfit(f"your function is called {function.__name__}. Call it {name}, as the skeleton does")
     file = Path(function.__code__.co_filename).resolve()
     if any(file.is_relative_to(place) for place in (Path(swin_cifar.__file__).parent, NOTEBOOKS / "course")):
-        raise _Unfit(f"this {name} is the package's own. Write yours")
+        raise Unfit(f"this {name} is the package's own. Write yours")
     try:
         return textwrap.dedent(inspect.getsource(function)).rstrip() + "\n"
     except (OSError, TypeError):
-        raise _Unfit(f"the source of {name} cannot be found. Run its cell again, then the check") from None
+        raise Unfit(
+            f"the source of {name} cannot be found. Take away the `%%...` line of its cell if there is one, "
+            "run the cell again, then the check"
+        ) from None
 
 
 def _define(name, source, namespace, file):
-    """Run the source in `namespace` -> the function it defines. Raises _Unfit; then nothing has changed."""
+    """Run the source in `namespace` -> the function it defines. Raises Unfit; then nothing has changed."""
     before = dict(namespace)
     try:
-        missing = _missing(source)
-        if missing:
-            raise _Unfit(
-                f"{name} uses `{missing}`, which only its notebook knows. Put it inside the function, or use "
-                "torch, F, nn, math and the other pieces"
-            )
+        check_source(name, source)
         del namespace[name]
-        exec(compile(source, file, "exec"), namespace)
+        hints = __future__.annotations.compiler_flag  # are not looked up
+        exec(compile(source, file, "exec", hints, dont_inherit=True), namespace)
         if not callable(namespace.get(name)):
-            raise _Unfit(f"it does not define {name}")
+            raise Unfit(f"it does not define {name}")
         return namespace[name]
     except BaseException as error:
         namespace.clear()
         namespace.update(before)
-        if isinstance(error, (_Unfit, KeyboardInterrupt)):
+        if isinstance(error, (Unfit, KeyboardInterrupt)):
             raise
-        raise _Unfit(f"{type(error).__name__}: {first_line(error)}") from None
-
-
-def _missing(source):
-    """-> the first name that a source uses, does not define, and would not find; else None."""
-    known = {*package_pieces.GIVEN, *PIECES, *vars(builtins), "__name__"} - {"display", "get_ipython"}
-    module = symtable.symtable(source, "a piece", "exec")
-    known |= {symbol.get_name() for symbol in module.get_symbols() if symbol.is_assigned()}
-    known |= {symbol.get_name() for symbol in module.get_symbols() if symbol.is_imported()}
-    tables = [module]
-    for table in tables:  # grows: a function's own functions, comprehensions, ...
-        tables += table.get_children()
-        for symbol in table.get_symbols():
-            outside = symbol.is_global() or (table is module and symbol.is_referenced())
-            if outside and symbol.get_name() not in known:
-                return symbol.get_name()
-    return None
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == file), None)
+        raise Unfit(f"{type(error).__name__}: {first_line(error)}", line) from None
 
 
 def note_verdict(name, passed, text):
@@ -190,8 +174,21 @@ def _namespace():
     return vars(module)
 
 
+def names_for(name, known):
+    """-> {name: object} of what this piece may use from outside itself and `known` lacks."""
+    lacking = {*GIVEN, *PIECES} - {name, *known}
+    namespace = _load()[0] if lacking else {}
+    return {other: namespace[other] for other in lacking}
+
+
+_told = {}  # file: its source and what was said of it
+
+
 def _load():
-    """-> a namespace in which the pieces find one another by name, and the names of the student's."""
+    """-> a namespace in which the pieces find one another by name, and the names of the student's.
+
+    Of a file that cannot be used it prints why, once for each state of the file.
+    """
     namespace, own = _namespace(), []
     for name in kept():
         file = file_of(name)
@@ -199,8 +196,13 @@ def _load():
             linecache.checkcache(str(file))
             _define(name, file.read_text(encoding="utf-8"), namespace, str(file))
             own.append(name)
-        except (_Unfit, OSError, ValueError) as error:
-            print(f"{file.name} cannot be used ({first_line(error)}): the package's {name} takes its place.")
+            _told.pop(file, None)
+        except (Unfit, OSError, ValueError) as error:
+            why = error.with_line() if isinstance(error, Unfit) else first_line(error)
+            state = why, file.read_bytes() if file.is_file() else b""
+            if _told.get(file) != state:
+                print(f"{file.name} cannot be used ({why}): the package's {name} takes its place.")
+            _told[file] = state
     return namespace, own
 
 

@@ -1,8 +1,11 @@
 """The core pieces of a Swin, which of them are kept, what the checks said last: plain files, no PyTorch."""
 
 import ast
+import builtins
+import importlib.util
 import json
 import os
+import symtable
 from pathlib import Path
 
 NOTEBOOKS = Path(__file__).parents[1]
@@ -55,6 +58,7 @@ PIECES = {
 }
 TOGETHER = {"from_windows": "to_windows"}  # two functions, one piece
 COUNT = len(PIECES) - len(TOGETHER)
+GIVEN = ("torch", "F", "nn", "math")  # what a piece may use from outside itself, beside the other pieces
 VERDICTS = "verdicts.json"
 
 
@@ -75,13 +79,82 @@ def kept():
     return [name for name in PIECES if file_of(name).is_file()]
 
 
-def is_broken(name):
-    """Is the file of a kept piece no longer Python that defines this name?"""
+class Unfit(Exception):
+    """In words, why a function cannot be kept or a kept file not be used; `line` of its source, or None."""
+
+    def __init__(self, words, line=None):
+        super().__init__(words)
+        self.line = line
+
+    def with_line(self):
+        return f"line {self.line}: {self}" if self.line else str(self)
+
+
+def check_source(name, source):
+    """Raises Unfit where a source cannot be this piece, as far as that shows without running it."""
     try:
-        body = ast.parse(file_of(name).read_bytes()).body
-    except (OSError, SyntaxError, ValueError):
-        return True
-    return name not in [getattr(statement, "name", None) for statement in body]
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        message = getattr(error, "msg", None) or error
+        raise Unfit(f"{type(error).__name__}: {message}", getattr(error, "lineno", None)) from None
+    for statement in tree.body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)) and not getattr(statement, "level", 0):
+            for module in [getattr(statement, "module", None) or each.name for each in statement.names]:
+                if importlib.util.find_spec(module.split(".")[0]) is None:
+                    raise Unfit(f"ModuleNotFoundError: No module named {module!r}", statement.lineno)
+    missing, defined = _names(_NoHints().visit(tree))
+    if missing:
+        lines = [node.lineno for node in ast.walk(tree) if getattr(node, "id", None) == missing]
+        raise Unfit(
+            f"{name} uses `{missing}`, which only its notebook knows. Put it inside the function, or use "
+            "torch, F, nn, math and the other pieces",
+            min(lines, default=None),
+        )
+    if name not in defined:
+        raise Unfit(f"it does not define {name}")
+
+
+class _NoHints(ast.NodeTransformer):
+    """Type hints are not looked up where pieces are kept, so their names need not be known."""
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node):
+        node.annotation = ast.Constant(None)
+        return self.generic_visit(node)
+
+
+def _names(tree):
+    """-> the first name that a source uses, does not define, and would not find, or None; what it defines."""
+    module = symtable.symtable(ast.unparse(tree), "a piece", "exec")
+    symbols = module.get_symbols()
+    defined = {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+    known = defined | {*GIVEN, *PIECES, *vars(builtins), "__name__"} - {"display", "get_ipython"}
+    tables = [module]
+    for table in tables:  # grows: a function's own functions, comprehensions, ...
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            outside = symbol.is_global() or (table is module and symbol.is_referenced())
+            if outside and symbol.get_name() not in known:
+                return symbol.get_name(), defined
+    return None, defined
+
+
+def broken(name):
+    """-> in words, why the file of a kept piece cannot be used, or "", as far as `check_source` sees."""
+    try:
+        check_source(name, file_of(name).read_text(encoding="utf-8"))
+    except Unfit as reason:
+        return reason.with_line()
+    except (OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def labels():

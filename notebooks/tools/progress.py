@@ -28,10 +28,11 @@ def line(name, own, verdicts):
     """A line of the list: the name, whether it is written, what its check said last."""
     verdict = verdicts.get(name)
     if name in pieces.PIECES:
-        state = "open" if name not in own else "broken" if pieces.is_broken(name) else "written"
+        broken = pieces.broken(name) if name in own else ""
+        state = "open" if name not in own else "broken" if broken else "written"
     else:
-        state = "right" if verdict and verdict["passed"] else "open"
-    text = f"  {state:8} {name:26} {verdict['says'] if verdict else ''}".rstrip()
+        state, broken = "right" if verdict and verdict["passed"] else "open", ""
+    text = f"  {state:8} {name:26} {broken or (verdict['says'] if verdict else '')}".rstrip()
     return text if len(text) <= WIDTH else text[: WIDTH - 4] + " ..."
 
 
@@ -45,7 +46,7 @@ def main(folder=NOTEBOOKS):
         for title, names in (("core pieces", core), ("exercises", others)):
             if names:
                 print(f" {title}", *(line(name, own, verdicts) for name in names), sep="\n")
-    whole = pieces.count_whole(name for name in own if not pieces.is_broken(name))
+    whole = pieces.count_whole(name for name in own if not pieces.broken(name))
     print(f"{whole} of {pieces.COUNT} pieces are yours.")
 
 

@@ -1,6 +1,7 @@
 """The core of the checks: run a student's function, compare what it gives, and say what is wrong."""
 
 import copy
+import inspect
 import math
 import re
 import textwrap
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 
 from course import figures, my_swin
-from course.check.watch import Stopped, Watch, code_of
+from course.check import in_use
+from course.check.watch import Stopped, Watch, code_of, ready_made
 from swin_cifar.data import load_shapes10
 from swin_cifar.model import SwinTransformerBlock, cached_mask
 from swin_cifar.windows import shifted_window_mask
@@ -70,7 +72,7 @@ class Exercise:
         my_swin.note_verdict(self.name, verdict.passed, note)
         print(verdict.text)
         if verdict.passed:
-            with torch.random.fork_rng([]), _fresh_masks():
+            with torch.random.fork_rng([]), _fresh_masks(), self._within_reach(function):
                 torch.manual_seed(0)
                 try:
                     picture = self.picture(Watch(function))
@@ -86,7 +88,7 @@ class Exercise:
         """-> Verdict. Nothing that a student's function does or raises comes out of here."""
         if not callable(function):
             return _say(False, f"Hand over the function itself, without calling it: check.{self.name}(...)")
-        with torch.random.fork_rng([]):
+        with torch.random.fork_rng([]), self._within_reach(function):
             torch.manual_seed(0)
             cases = self.cases()
             answers = {label: self._run(self.answer, inputs) for label, inputs in cases.items()}
@@ -99,18 +101,19 @@ class Exercise:
                 attempts[label].avoided = self._avoided(watch, inputs)
             if any(_is_skeleton(attempt.error, function) for attempt in attempts.values()):
                 return _say(None, f"{self.name} is not written yet. Run this cell again when it is.")
-            return self._judge(function, attempts, answers, cases)
+            return self._judge(watch, attempts, answers, cases)
 
-    def _judge(self, function, attempts, answers, cases):
+    def _judge(self, watch, attempts, answers, cases):
         right = [label for label in cases if attempts[label].agrees(answers[label], self.tolerance)]
         changed = [label for label in cases if attempts[label].changed]
         if changed:
             what = f"{attempts[changed[0]].changed} ({changed[0]})"
             return _say(False, f"Not right yet. The function changes {what}: make a new tensor.")
         if len(right) == len(cases):
-            avoided = [attempt.avoided for attempt in attempts.values() if attempt.avoided]
+            avoided = next((attempt.avoided for attempt in attempts.values() if attempt.avoided), "")
+            avoided = avoided or self._problem(watch, attempts, cases)
             if avoided:
-                return _say(False, f"The result is right, but not yet the way to it. {avoided[0]}")
+                return _say(False, f"The result is right, but not yet the way to it. {avoided}")
             return _say(True, f"Right. Tried with: {'; '.join(cases)}.")
         for message, mistake in self.mistakes.items():
             if self._fits(mistake, attempts, answers, cases):
@@ -119,7 +122,7 @@ class Exercise:
         wrong = [label for label in cases if label not in right]
         label, message = self._likely(wrong, attempts, cases)
         if message is None:
-            message = self._difference(function, attempts[label], answers[label])
+            message = self._difference(watch.function, attempts[label], answers[label])
         if not right:
             return _say(False, f"Not right yet, for instance for {label}{message}")
         those = f": {'; '.join(right)}" if len(right) < 3 else f" {len(right)} of {len(cases)} inputs"
@@ -129,7 +132,38 @@ class Exercise:
         """-> in words, what the function has used in place of what it is asked to write, or ""."""
         if code_of(self.answer) in watch.functions:
             return f"It is made by the answer inside the check: write {self.name} yourself."
+        if self.piece and (library := ready_made(watch)):
+            return f"A function of {library} does the work: write it yourself."
         return next((asked for asked, seen in self.forbidden.items() if seen(watch, *inputs)), "")
+
+    def _problem(self, watch, attempts, cases):
+        """-> in words, what is wrong with a right function once a model runs through it, or ""."""
+        for label, inputs in cases.items():
+            setting = attempts[label].setting
+            if setting:
+                return f"It changes `{setting}` of what it is given ({label}): leave its input as it is."
+            if not self.piece:
+                continue
+            try:
+                with _fresh_masks():  # unwatched: it has come to an end with these inputs
+                    found = in_use.problem(self.name, watch.function, inputs, label == next(iter(cases)))
+            except Exception as error:
+                found = f"In training, {explain_error(error, watch.function)}"
+            if found:
+                return f"{found} (Tried with: {label}.)"
+        return ""
+
+    @contextmanager
+    def _within_reach(self, function):
+        """In here a piece finds the other pieces and `F`, `nn`, ... by name where its notebook has none."""
+        known = getattr(inspect.unwrap(function), "__globals__", {})
+        lent = my_swin.names_for(self.name, known) if self.piece else {}
+        known |= lent
+        try:
+            yield
+        finally:
+            for name in lent:
+                known.pop(name, None)
 
     def _likely(self, wrong, attempts, cases):
         """-> the first input for which one mistake explains what is wrong, and its message, else None."""
@@ -175,9 +209,11 @@ class Exercise:
                 found, failed = None, error
             if not _masks_are_whole(before):
                 changed = "the mask that `to_windows` hands out, which all blocks share"
-        if not same(_tensors(inputs), _tensors(before), 0):
+        if not same(in_use.tensors(inputs), in_use.tensors(before), 0):
             changed = "its input"
-        return _Run(found, failed, inputs, changed)
+        return _Run(
+            found, failed, inputs, changed, in_use.changed(in_use.settings(before), in_use.settings(inputs))
+        )
 
 
 @dataclass
@@ -188,6 +224,7 @@ class _Run:
     error: Exception | None
     inputs: tuple
     changed: str  # what it should not have changed
+    setting: str  # the setting of a layer or recipe that it should not have changed
     avoided: str = ""  # what it was asked to write and has not
 
     def agrees(self, other, tolerance):
@@ -222,15 +259,6 @@ def _is_skeleton(error, function):
         return False
     frames = list(traceback.walk_tb(error.__traceback__))
     return frames[-1][0].f_code is getattr(function, "__code__", None)
-
-
-def _tensors(inputs):
-    """The tensors among the inputs, and among the members of lists and tuples and the weights of layers."""
-    if isinstance(inputs, torch.nn.Module):
-        inputs = list(inputs.state_dict().values())
-    if isinstance(inputs, (list, tuple)):
-        return [tensor for member in inputs for tensor in _tensors(member)]
-    return [inputs] if isinstance(inputs, torch.Tensor) else []
 
 
 def _count(found):

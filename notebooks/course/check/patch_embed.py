@@ -86,6 +86,13 @@ def _draw_embedded(function):
     )
 
 
+def _pixel_by_pixel(watch, images, weight, bias):
+    """A loop over the P·P pixels of a patch? Seen where they are more than the patches of the picture."""
+    h, w = images.shape[2:]
+    P = weight.shape[-1]
+    return loops(watch) and P * P > h * w // P**2
+
+
 def _filters(C, P):
     return torch.randn(C, 3, P, P), torch.randn(C)
 
@@ -131,6 +138,8 @@ patch_embed = Exercise(
     forbidden={
         "A convolution cuts and multiplies for you: it comes in the next section. Here, cut the patches by "
         "moving axes, and multiply by a matrix.": uses("convolution"),
+        "You visit the P·P pixels of a patch in a loop. Asked for is one product for all of them: move the "
+        "axes of the pixels to the end, and merge them.": _pixel_by_pixel,
         "You visit the patches in a loop. Asked for are steps that move all of them at once.": loops,
     },
     picture=_draw_embedded,

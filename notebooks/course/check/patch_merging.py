@@ -5,9 +5,10 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from course import figures, package_pieces
-from course.check.core import Exercise, numbered, sample_image
+from course.check.core import Exercise, Wrong, numbered, sample_image
 from course.check.watch import calls, loops
 from swin_cifar import PatchMerging
 
@@ -62,6 +63,36 @@ def _by_channel(x, places):
     return _gathered(x, places).unflatten(-1, (4, -1)).transpose(-1, -2).flatten(-2)
 
 
+class _Padded(TorchDispatchMode):
+    """Keeps the height and width of every map that `F.pad` makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.sides = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        found = operator(*args, **(kwargs or {}))
+        if operator.overloadpacket.__name__ == "constant_pad_nd" and found.ndim == 4:
+            self.sides.append(tuple(found.shape[1:3]))
+        return found
+
+
+def _call_merging(function, x, norm, reduction):
+    """What stops because the wrong one of the two sides was filled up is said in words."""
+    H, W = x.shape[1:3]
+    padded = _Padded()
+    try:
+        with padded:
+            return function(x, norm, reduction)
+    except Exception:
+        if H % 2 != W % 2 and (H + W % 2, W + H % 2) in padded.sides:
+            raise Wrong(
+                f"F.pad makes a map of {H + W % 2} x {W + H % 2} of one of {H} x {W}, but it is the other "
+                "side that is odd. With which axis does F.pad begin?"
+            ) from None
+        raise
+
+
 def _draw_pyramid(function):
     """Merged three times: the mean of each square in the first half of the channels, edges in the other."""
     x = sample_image().permute(1, 2, 0)[None]
@@ -100,6 +131,7 @@ patch_merging = Exercise(
         "both odd": (torch.randn(1, 3, 5, 2), *_layers(2)),
         "a single token": (torch.randn(1, 1, 1, 6), *_layers(6)),
     },
+    call=_call_merging,
     mistakes={
         "Top-right and bottom-left have changed places: the order goes down first, then right.": (
             partial(_merge, gather=partial(_gathered, places=((0, 0), (0, 1), (1, 0), (1, 1))))

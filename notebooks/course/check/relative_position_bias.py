@@ -56,6 +56,11 @@ def _one_added(M, to_dy, to_dx):
     return (dy + to_dy) * (2 * M - 1) + dx + to_dx
 
 
+def _one_reversed(M, dy_sign, dx_sign):
+    dy, dx = _differences(M)
+    return (dy_sign * dy + M - 1) * (2 * M - 1) + dx_sign * dx + M - 1
+
+
 def _differences_of_numbers(M):
     token = torch.arange(M * M)
     return token[:, None] - token[None, :]
@@ -107,6 +112,12 @@ relative_position_index = Exercise(
         "1.": lambda M: _without_direction(M, M - 1),
         "The offset is reversed: it is query minus key. The queries are the rows of the matrix.": (
             lambda M: _index(M, M, sign=-1)
+        ),
+        "dx is reversed, dy is not: both are query minus key. The queries are the rows of the matrix.": (
+            lambda M: _one_reversed(M, 1, -1)
+        ),
+        "dy is reversed, dx is not: both are query minus key. The queries are the rows of the matrix.": (
+            lambda M: _one_reversed(M, -1, 1)
         ),
         "Every offset has a number of its own, but dx counts more than dy. It should be dy. (Or have the "
         "row and the column of a token changed places?)": lambda M: _index(M, M, major="dx"),

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from course import figures, package_pieces
-from course.check.core import Exercise, Symptom, Wrong, numbered, sample_image
+from course.check.core import Exercise, Symptom, Wrong, numbered, same, sample_image
 from course.check.watch import calls, loops, uses
 from swin_cifar.layers import WindowAttention
 from swin_cifar.model import SwinTransformerBlock
@@ -89,6 +89,13 @@ def _padding_in_parts(found, H, W, M, shift):
     return torch.equal(found | between, expected | between) and found.diagonal(dim1=1, dim2=2).all().item()
 
 
+def _none_without_shift(found, H, W, M, shift):
+    """Right where an axis is shifted; elsewhere right or None."""
+    if found is None:
+        return not any(shift_per_axis(H, W, M, shift))
+    return same(found, _true_mask(H, W, M, shift), 0)
+
+
 def _draw_masks(function):
     mask = function(6, 7, 4, 2)
     figure, axes = figures.panels(1, 4, size=2.5)
@@ -138,6 +145,11 @@ shifted_window_mask = Exercise(
         "An axis that one window covers is shifted, too. It has no seam: along this axis the shift is 0.": (
             partial(_labelled, covered="moves")
         ),
+        "Where nothing is shifted you return None. A mask is always returned here, there with True for every "
+        "pair of real tokens; None is the business of `to_windows`.": Symptom(_none_without_shift),
+        "The labels are not rolled, the map is. Which row stands first after the roll?": partial(
+            _labelled, roll=0
+        ),
         "The labels are rolled the wrong way. The map moves up and left, so its first row afterwards is "
         "row `shift`.": partial(_labelled, roll=1),
         "Height and width have changed places: the map has H rows and W columns.": (
@@ -151,6 +163,9 @@ shifted_window_mask = Exercise(
         "either.": (partial(_labelled, bits=lambda y, x: 0 * y + x)),
         "Your windows are runs of the map's rows. The labels are a map of one channel: cut them into "
         "windows as the map is cut.": partial(_labelled, cut=False),
+        "The mask has an axis too many, (1, nW, N, N): the pictures are no business of this function.": (
+            lambda *inputs: _true_mask(*inputs)[None]
+        ),
         "The mask has an axis too many, (nW, 1, N, N): the heads are no business of this function.": (
             lambda *inputs: _true_mask(*inputs)[:, None]
         ),
@@ -195,7 +210,10 @@ def _there(
 ):
     """With a mistake, if asked for."""
     H, W = x.shape[1:3]
+    asked = shift
+    shift = 0 if covered == "stops both" and min(H, W) <= M else shift
     shifts = (shift, shift) if covered == "moves" else shift_per_axis(H, W, M, shift)
+    shifts = shifts[::-1] if covered == "swapped" else shifts
     down, right = (M - H % M, M - W % M) if amount == "a window too many" else (-H % M, -W % M)
     by = [sign * s if axis in axes else 0 for axis, s in zip((1, 2), shifts)]
     amounts = (0, 0, 0, right, 0, down) if pad == "after" else (0, 0, right, 0, down, 0)
@@ -206,6 +224,9 @@ def _there(
     masks = {
         "right": lambda: package_mask(H, W, M, shift) if padded or shifted else None,
         "always": lambda: package_mask(H, W, M, shift),
+        "asked only": lambda: package_mask(H, W, M, shift) if asked else None,
+        "asked": lambda: package_mask(H, W, M, shift) if padded or asked else None,
+        "inverted": lambda: ~package_mask(H, W, M, shift) if padded or shifted else None,
         "never": lambda: None,
         "shifted only": lambda: package_mask(H, W, M, shift) if shifted else None,
         "padded only": lambda: package_mask(H, W, M, shift) if padded else None,
@@ -224,6 +245,8 @@ def _pair(function, *inputs):
         windows, mask = found
         if windows is None or (isinstance(mask, torch.Tensor) and mask.ndim == 4 and windows.ndim == 3):
             raise Wrong("the mask comes first. Return the windows, then the mask")
+        given = "no mask" if mask is None else "a mask"
+        return {"the windows": windows, "the second thing": given, "the mask": [] if mask is None else mask}
     return found
 
 
@@ -248,6 +271,7 @@ def _maps():
         "5 x 10, two pictures, shift 3": (numbered(2, 5, 10, 2) + 1, 4, 3),
         "4 x 8, one window high": (numbered(1, 4, 8, 2) + 1, 4, 2),
         "3 x 2, smaller than a window": (numbered(2, 3, 2, 2) + 1, 4, 2),
+        "4 x 4, one window": (numbered(1, 4, 4, 2) + 1, 4, 2),
         "8 x 4, shift 0": (numbered(1, 8, 4, 2) + 1, 4, 0),
         "7 x 6, shift 0": (numbered(1, 7, 6, 2) + 1, 4, 0),
     }
@@ -279,8 +303,20 @@ to_windows = Exercise(
         "An axis that one window covers is rolled, too. It has no seam: along this axis the shift is 0.": (
             partial(_there, covered="moves")
         ),
+        "If one window covers one axis, the other is not shifted either. Each axis has a shift of its own.": (
+            partial(_there, covered="stops both")
+        ),
+        "The shifts of rows and columns have changed places: axis 1 are the H rows.": (
+            partial(_there, covered="swapped")
+        ),
         "The windows are right. Where nothing is padded and nothing shifted, every pair is allowed: there "
         "return None in place of a mask.": partial(_there, mask="always"),
+        "The windows are right. But `shift` is more than 0 where one window covers both axes, and nothing is "
+        "shifted: every pair is allowed, so return None.": partial(_there, mask="asked"),
+        "The windows are right, but the mask is the wrong way round: True means that a query may attend to a "
+        "key.": partial(_there, mask="inverted"),
+        "The windows are right, but whether there is a mask depends on `shift` alone. Count the padding, and "
+        "the shift that each axis really has.": partial(_there, mask="asked only"),
         "The windows are right, but the mask is missing where the map is padded and not shifted: then real "
         "tokens attend to padding.": partial(_there, mask="shifted only"),
         "The windows are right, but the mask is missing where the map is shifted and not padded.": (

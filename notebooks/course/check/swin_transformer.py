@@ -38,15 +38,31 @@ def _call_drop_path(function, x, drop_prob, training):
     factors = found.float() / x.float()
     share = (factors == 0).float().mean().item()
     spreads = [(axis, (factors.amax(axis) - factors.amin(axis)).max()) for axis in range(x.ndim)]
-    axes = [str(axis) for axis, spread in spreads if spread > 1e-2]
+    axes = [str(axis) for axis, spread in spreads if spread > 2e-2]
     near = [p for p in (0.0, drop_prob, 1 - drop_prob, 1.0) if abs(p - share) < 0.1]
-    different = sorted({round(value, 3) for value in factors.unique().tolist()})
     return {
         "the type of the numbers": str(found.dtype),
-        "the axes along which the factor changes": ", ".join(axes) or "none",
-        "the factors of x": different[:5],
+        "the random draw": f"one for each index of {_axes_in_words(axes)}" if axes else ONE_DRAW,
+        "the samples": f"x times {_levels(factors, 3 if x.dtype == torch.float32 else 2)}",
         "the share of the numbers that are dropped": near[0] if near else round(share, 2),
     }
+
+
+ONE_DRAW = "one for all samples, or none"
+
+
+def _axes_in_words(axes):
+    return f"axis {axes[0]}" if len(axes) == 1 else f"the axes {' and '.join(axes)}"
+
+
+def _levels(factors, digits):
+    """The different factors in words. Those that differ by the rounding of bfloat16 are one."""
+    levels = []
+    for value in factors.unique().tolist():  # sorted
+        if not levels or abs(value - levels[-1]) > 0.02 * abs(value):
+            levels.append(value)
+    words = [f"{value:.{digits}g}" for value in levels]
+    return " or ".join(words) if len(words) < 4 else f"{len(words)} different numbers"
 
 
 def _drop_path_by_cases(x, drop_prob, training):
@@ -68,9 +84,12 @@ def _classic(x, p, training):
     return _drop(x, p, training, factor=lambda p: 1) if training else x * (1 - p)
 
 
+def _scaled_twice(x, p, training):
+    return _drop(x, p, training) if training else x * (1 - p)
+
+
 def _drawn_once(found, x, drop_prob, training):
-    same = found["the axes along which the factor changes"] == "none"
-    return same and (training or found["the factors of x"] == [1.0])
+    return found["the random draw"] == ONE_DRAW and (training or found["the samples"] == "x times 1")
 
 
 def _draw_drop_path(function):
@@ -123,6 +142,8 @@ drop_path = Exercise(
         ),
         "In evaluation x is multiplied by 1 - drop_prob. That belongs to another convention: here the "
         "kept samples are divided in training, and evaluation changes nothing.": _classic,
+        "In evaluation x is multiplied by 1 - drop_prob, and in training the kept samples are divided by it. "
+        "One of the two is enough: here evaluation changes nothing.": _scaled_twice,
         "Training and evaluation have changed places.": lambda x, p, training: _drop(x, p, not training),
         "The kept samples are not divided by 1 - drop_prob: the mean gets too small.": partial(
             _drop, factor=lambda p: 1
@@ -236,8 +257,37 @@ def _sums_dropped(x, layer):
     return layer.drop_path(x + layer.mlp(layer.norm2(x)))
 
 
+def _first_sum_dropped(x, layer):
+    x = layer.drop_path(x + _attend(layer.norm1(x), layer))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+def _second_sum_dropped(x, layer):
+    x = x + layer.drop_path(_attend(layer.norm1(x), layer))
+    return layer.drop_path(x + layer.mlp(layer.norm2(x)))
+
+
+def _first_normalised(x, layer):
+    x = layer.norm1(x)
+    x = x + layer.drop_path(_attend(x, layer))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+def _second_normalised(x, layer):
+    x = layer.norm2(x + layer.drop_path(_attend(layer.norm1(x), layer)))
+    return x + layer.drop_path(layer.mlp(x))
+
+
 def _always_drops(x, layer):
     return _block(x, layer.train())
+
+
+def _always_drops_one(x, layer, first):
+    """One branch goes through DropPath as in training, whatever the layer says."""
+    always = partial(package_pieces.drop_path, drop_prob=layer.drop_path.drop_prob, training=True)
+    drops = (always, layer.drop_path) if first else (layer.drop_path, always)
+    x = x + drops[0](_attend(layer.norm1(x), layer))
+    return x + drops[1](layer.mlp(layer.norm2(x)))
 
 
 def _reached(changed_by, H, W, token):
@@ -291,6 +341,10 @@ block = Exercise(
         "Both residual connections are missing: each branch is added to the map that it has read.": partial(
             _block, added=(False, False)
         ),
+        "The first line of equation 3 adds to norm1 of the map. LayerNorm belongs to the branch: the sum "
+        "begins with z itself.": _first_normalised,
+        "The second line of equation 3 adds to norm2 of the map. LayerNorm belongs to the branch: the sum "
+        "begins with what attention has left.": _second_normalised,
         "You add to the normalised map. LayerNorm belongs to the branch: the sum begins with z itself.": (
             _normalised_first
         ),
@@ -326,7 +380,17 @@ block = Exercise(
         "DropPath is applied to the sum, so that z itself can be lost. Only a branch may be dropped.": (
             _sums_dropped
         ),
+        "In the first line DropPath is applied to the sum, so that z itself can be lost. Only the branch of "
+        "attention may be dropped.": _first_sum_dropped,
+        "In the second line DropPath is applied to the sum, so that what attention has left can be lost. "
+        "Only the branch of the MLP may be dropped.": _second_sum_dropped,
         "In evaluation branches are dropped as well: hand on `layer.training`.": _always_drops,
+        "In evaluation the branch of attention is dropped as well: hand on `layer.training`.": partial(
+            _always_drops_one, first=True
+        ),
+        "In evaluation the branch of the MLP is dropped as well: hand on `layer.training`.": partial(
+            _always_drops_one, first=False
+        ),
         "The MLP is missing: your block ends after attention.": (
             lambda x, layer: x + layer.drop_path(_attend(layer.norm1(x), layer))
         ),
@@ -451,6 +515,24 @@ def _small_model(*depths):
     return _large(create_model("nano", **sizes))
 
 
+def _call_forward(function, images, model):
+    """What stops in the head for its number of channels is said in words."""
+    given = []
+    handle = model.head.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0].shape))
+    try:
+        return function(images, model)
+    except Exception:
+        C = model.head.in_features
+        if given and given[-1][-1:] != (C,):
+            raise Wrong(
+                f"the head gets a tensor {tuple(given[-1])}, but its weights are for {C} channels. The map "
+                "is (B, H, W, C): over which axes does the mean go?"
+            ) from None
+        raise
+    finally:
+        handle.remove()
+
+
 def _forward(images, model, embed=lambda model, images: model.patch_embed(images), answer=None, stages=None):
     """With a mistake, if asked for."""
     x = embed(model, images)
@@ -489,6 +571,7 @@ forward = Exercise(
         "sides that the patch does not divide": (torch.randn(2, 3, 30, 21), _small_model(2, 2)),
         "three stages": (torch.randn(2, 3, 64, 32), _small_model(2, 2, 2)),
     },
+    call=_call_forward,
     mistakes={
         "The last LayerNorm, `model.norm`, is missing.": partial(
             _forward, answer=lambda model, x: model.head(x.mean(dim=(1, 2)))
@@ -517,6 +600,10 @@ forward = Exercise(
         ),
         "You return probabilities. Asked for are the logits; softmax belongs to the loss.": partial(
             _forward, answer=lambda model, x: model.head(model.norm(x).mean(dim=(1, 2))).softmax(dim=1)
+        ),
+        "You return the logarithms of probabilities. Asked for are the logits; log_softmax belongs to the "
+        "loss.": partial(
+            _forward, answer=lambda model, x: model.head(model.norm(x).mean(dim=(1, 2))).log_softmax(dim=1)
         ),
         "You return the number of the class. Asked for are the logits, one for each class.": partial(
             _forward, answer=lambda model, x: model.head(model.norm(x).mean(dim=(1, 2))).argmax(dim=1)

@@ -9,7 +9,7 @@ from torch import nn
 
 from course import figures
 from course.check.core import Exercise, Wrong, as_tensor
-from course.check.watch import calls
+from course.check.watch import calls, loops
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import load_shapes10
 from swin_cifar.training import learning_rate as package_learning_rate
@@ -46,8 +46,27 @@ def _scheduled(
     return function
 
 
+def _half(wave, end):
+    """The wave from angle 0 to this one, between 1 and 0."""
+    return lambda share: (1 + wave(end * share)) / 2
+
+
+def _halves_up(number):
+    return math.floor(number + 0.5)
+
+
+def _makes_a_list(watch, total, recipe):
+    """Are there more repetitions, or more numbers in a tensor, than calls with one step each need?"""
+    sizes = [count for counts in watch.operators.values() for count in counts]
+    return loops(watch) and (watch.repeats() > 4 * total or max(sizes, default=0) > total / 2)
+
+
 def _rates(function, total, recipe):
     return [function(step, total, recipe) for step in range(total)]
+
+
+def _rate_of_each_step(function, total, recipe):
+    return {f"step {step}": rate for step, rate in enumerate(_rates(function, total, recipe))}
 
 
 def _draw_rates(function):
@@ -63,12 +82,13 @@ learning_rate = Exercise(
     answer=_rate,
     cases=lambda: {
         "60 steps in 12 epochs, 2 of warm-up": (60, TrainConfig(epochs=12, warmup_epochs=2.0)),
-        "warm-up of half an epoch": (39, TrainConfig(epochs=3, warmup_epochs=0.5, min_learning_rate=1e-4)),
+        "warm-up of half an epoch": (38, TrainConfig(epochs=3, warmup_epochs=0.5, min_learning_rate=1e-4)),
+        "a warm-up of 5.6 steps": (45, TrainConfig(epochs=4, warmup_epochs=0.5)),
         "no warm-up": (20, TrainConfig(epochs=2, warmup_epochs=0.0)),
         "a warm-up as long as the run": (21, TrainConfig(epochs=1, warmup_epochs=1.0, learning_rate=0.01)),
         "a run of one step": (1, TrainConfig(epochs=1)),
     },
-    call=_rates,
+    call=_rate_of_each_step,
     mistakes={
         "There is no warm-up: the cosine begins at the first step.": _scheduled(
             warmup=lambda recipe, total: 0
@@ -80,6 +100,18 @@ learning_rate = Exercise(
         ),
         "The number of warm-up steps is rounded up. Cut off what follows the point: `int`.": _scheduled(
             warmup=lambda recipe, total: math.ceil(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total)
+        ),
+        "The number of warm-up steps is rounded instead of cut off: of 5.6 steps 5 are left.": (
+            _scheduled(
+                warmup=lambda recipe, total: round(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total)
+            )
+        ),
+        "The number of warm-up steps is rounded instead of cut off: of 5.6 steps 5 are left, not 6.": (
+            _scheduled(
+                warmup=lambda recipe, total: _halves_up(
+                    min(recipe.warmup_epochs / recipe.epochs, 0.5) * total
+                )
+            )
         ),
         "The first step has the rate 0: nothing changes. Step i of n has (i + 1)/(n + 1) of the highest.": (
             _scheduled(up=lambda i, n, low, high: high * i / n)
@@ -107,12 +139,30 @@ learning_rate = Exercise(
         "The rate falls too fast: that is a quarter of a cosine. Half of one goes from 1 to -1.": _scheduled(
             down=lambda share: math.cos(math.pi * share / 2)
         ),
+        "The angle of the cosine runs to 1. Half a cosine ends at the angle π.": _scheduled(
+            down=_half(math.cos, 1)
+        ),
+        "The angle of the cosine runs to 180. `math.cos` takes radians: half a cosine ends at the angle π.": (
+            _scheduled(down=_half(math.cos, 180))
+        ),
+        "1 + cos runs from 2 to 0, so the cosine begins at twice the height. Where is the half?": _scheduled(
+            down=lambda share: 1 + math.cos(math.pi * share)
+        ),
+        "You take a sine. It begins in the middle, where a cosine begins at its highest point.": _scheduled(
+            down=lambda share: (1 - math.sin(math.pi * share)) / 2
+        ),
+        "You take a sine, which rises first. A cosine begins at its highest point.": _scheduled(
+            down=lambda share: (1 + math.sin(math.pi * share)) / 2
+        ),
         "After the warm-up the rate stays the highest: the cosine is missing.": _scheduled(
             down=lambda share: 1
         ),
     },
     forbidden={
-        "It is made by the package's `learning_rate`: write it yourself.": calls(package_learning_rate)
+        "It is made by the package's `learning_rate`: write it yourself.": calls(package_learning_rate),
+        "You make the rates of many steps, to return one of them. Asked for is one step, without a list.": (
+            _makes_a_list
+        ),
     },
     picture=_draw_rates,
     tolerance=1e-9,
@@ -179,6 +229,17 @@ def _cross_entropy(logits, targets, recipe):
     return F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
 
 
+def _clip_to_one(parameters, limit):
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+
+
+def _lengthen(parameters, limit):
+    """Every gradient gets the length of the limit, a short one as well."""
+    length = nn.utils.get_total_norm([p.grad for p in parameters])
+    for p in parameters:
+        p.grad *= limit / length if limit else 1
+
+
 def _count_right(logits, targets):
     return (logits.argmax(1) == targets.argmax(1)).sum().float()
 
@@ -192,6 +253,7 @@ def _stepping(
     move=lambda optimizer: optimizer.step(),
     count=_count_right,
     again=False,
+    returned=lambda loss, right: [loss, right],
 ):
     """The step with a mistake in one of its parts, if asked for."""
 
@@ -208,8 +270,8 @@ def _stepping(
             set_rate(optimizer, lr)
         if again:
             logits = forward(images)
-            loss = loss_of(logits, targets, recipe)
-        return torch.stack([loss.detach(), count(logits, targets)])
+            loss = loss_of(logits, targets, recipe) if again == "both" else loss
+        return torch.stack(returned(loss.detach(), count(logits, targets)))
 
     return function
 
@@ -274,7 +336,7 @@ training_step = Exercise(
         "short gradients, mixed targets": (_batches(7, 0.3), 0.5, TrainConfig(), torch.float32),
         "no smoothing": (_batches(5, 3.0), 0.2, TrainConfig(label_smoothing=0.0), torch.float32),
         "no clipping": (_batches(8, 3.0), 0.1, TrainConfig(max_grad_norm=0.0), torch.float32),
-        "logits in bf16": (_batches(6, 2.0), 0.3, TrainConfig(max_grad_norm=0.5), torch.bfloat16),
+        "logits in bf16": (_batches(6, 2.0), 0.3, TrainConfig(max_grad_norm=0.3), torch.bfloat16),
     },
     call=_take_steps,
     mistakes={
@@ -283,9 +345,6 @@ training_step = Exercise(
         ),
         "The gradients of the step before are still in the sum. Remove them before `backward` adds more.": (
             _stepping(before=lambda optimizer: None)
-        ),
-        "The weights move, but not the way down: `step` is called twice.": _stepping(
-            move=lambda optimizer: (optimizer.step(), optimizer.step())
         ),
         "The gradient is not clipped: where it is long, the step is too long.": _stepping(
             clip=lambda parameters, limit: None
@@ -301,6 +360,21 @@ training_step = Exercise(
         ),
         "A gradient is shortened to length 1, whatever the recipe's max_grad_norm.": _stepping(
             clip=lambda parameters, limit: _clip_whole(parameters, min(limit, 1) and 1.0)
+        ),
+        "A gradient is always shortened to length 1. The recipe says to which length, and 0 means no "
+        "clipping.": _stepping(clip=_clip_to_one),
+        "Every gradient gets the length max_grad_norm. Only one that is longer is shortened.": _stepping(
+            clip=_lengthen
+        ),
+        "The weights move, but not the way down: `step` is called twice.": _stepping(
+            move=lambda optimizer: (optimizer.step(), optimizer.step())
+        ),
+        "The gradients are set to zero after the step alone. What was there before your first step is still "
+        "in its sum.": _stepping(
+            before=lambda optimizer: None, move=lambda optimizer: (optimizer.step(), optimizer.zero_grad())
+        ),
+        "Every step has the recipe's highest learning rate. The rate of this step is `lr`.": _stepping(
+            set_rate=lambda optimizer, lr: _scale_groups(optimizer, TrainConfig().learning_rate)
         ),
         "Each group has an `lr_scale`: its learning rate is lr times that.": _stepping(
             set_rate=_scale_all_alike
@@ -318,6 +392,23 @@ training_step = Exercise(
         "The loss is without label smoothing. How much says the recipe.": _stepping(
             loss_of=lambda logits, targets, recipe: F.cross_entropy(logits.float(), targets)
         ),
+        "The label smoothing is 0.1 in every step. How much says the recipe.": _stepping(
+            loss_of=lambda logits, targets, recipe: F.cross_entropy(
+                logits.float(), targets, label_smoothing=0.1
+            )
+        ),
+        "Softmax stands before `cross_entropy`, which applies it to the logits itself.": _stepping(
+            loss_of=lambda logits, targets, recipe: _cross_entropy(logits.float().softmax(1), targets, recipe)
+        ),
+        "The loss knows only the class with the largest share. Where two pictures are mixed, targets has "
+        "shares of several classes: hand it on as it is.": _stepping(
+            loss_of=lambda logits, targets, recipe: _cross_entropy(logits, targets.argmax(1), recipe)
+        ),
+        "The loss is computed with the logits in bf16. Turn them into float32 before, not after.": _stepping(
+            loss_of=lambda logits, targets, recipe: F.cross_entropy(
+                logits, targets, label_smoothing=recipe.label_smoothing
+            ).float()
+        ),
         "The loss is the sum over the pictures of the batch. Its mean is asked for.": _stepping(
             loss_of=lambda logits, targets, recipe: len(logits) * _cross_entropy(logits, targets, recipe)
         ),
@@ -325,7 +416,12 @@ training_step = Exercise(
             count=lambda logits, targets: _count_right(logits, targets) / len(logits)
         ),
         "The weights are right, but loss and right answers are those after the step. Return the ones that "
-        "led to it.": _stepping(again=True),
+        "led to it.": _stepping(again="both"),
+        "The weights and the loss are right, but the right answers are counted after the step. Count those "
+        "of the logits that led to it.": _stepping(again="answers"),
+        "The order of the result is wrong: first the loss, then how many answers are right.": _stepping(
+            returned=lambda loss, right: [right, loss]
+        ),
     },
     forbidden={
         "It is made by the package's `training_step`: write it yourself.": calls(package_training_step)

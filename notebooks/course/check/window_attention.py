@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course import figures, package_pieces
-from course.check.core import Exercise, Symptom, sample_image
+from course.check.core import Exercise, Symptom, same, sample_image
 from course.check.watch import calls, loops, uses
 from swin_cifar import WindowAttention, window_partition, window_reverse
 
@@ -148,6 +148,7 @@ def _one_head_cases():
         "the first of 3 heads": inputs(1, 2, 4, 12, 3, 0),
         "the last of 2 heads, two pictures": inputs(2, 3, 4, 8, 2, 1),
         "the middle of 3 heads": inputs(1, 1, 9, 12, 3, 1),
+        "the third of 4 heads": inputs(1, 2, 4, 8, 4, 2),
     }
 
 
@@ -202,6 +203,9 @@ one_head = Exercise(
         "You take the values for the keys. The order of the parts is q, k, v.": partial(
             _one_head, order="q v k, heads"
         ),
+        "Heads count from 0: you return the head before the one that is asked for.": (
+            lambda x, weight, bias, heads, head: _one_head(x, weight, bias, heads, head - 1)
+        ),
         "You always return head 0.": lambda x, weight, bias, heads, head: _one_head(
             x, weight, bias, heads, 0
         ),
@@ -251,7 +255,7 @@ def _attention(
     projected=True,
 ):
     """With a mistake, if asked for."""
-    parts = qkv(x)
+    parts = F.linear(x, qkv.weight) if order == "without constants" else qkv(x)
     if order == "heads, q k v":
         q, k, v = parts.unflatten(-1, (num_heads, 3, -1)).permute(4, 0, 1, 3, 2, 5)
     elif order == "heads last":
@@ -260,8 +264,9 @@ def _attention(
         q, k, v = (t.reshape(*t.shape[:2], num_heads, t.shape[2], -1) for t in parts.chunk(3, dim=-1))
     else:
         q, k, v = parts.unflatten(-1, (3, num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        q, k, v = {"k q v": (k, q, v), "q v k": (q, v, k)}.get(order, (q, k, v))
+        q, k, v = {"k q v": (k, q, v), "q v k": (q, v, k), "v k q": (v, k, q)}.get(order, (q, k, v))
     size = {"none": 1, "C": x.shape[-1], "N": x.shape[2], "d squared": q.shape[-1] ** 2}
+    size["multiplied"] = 1 / q.shape[-1]
     scores = q @ k.transpose(-2, -1)
     bias = bias.transpose(1, 2) if use_bias == "transposed" else bias
     scores = scores + bias if use_bias == "before the division" else scores
@@ -278,10 +283,15 @@ def _attention(
     out = out.flatten(2).view(x.shape) if merge == "view" else out.transpose(2, 3).flatten(3)
     if merge == "d, heads":
         out = out.unflatten(-1, (num_heads, -1)).transpose(-2, -1).flatten(-2)
+    if projected == "without constants":
+        return F.linear(out, proj.weight)
     return proj(out) if projected else out
 
 
 def _masked(scores, mask, how):
+    if isinstance(how, tuple):
+        step, number = how
+        return scores.masked_fill(~mask, number) if step == "filled" else scores + number * ~mask
     if how == "first window":
         mask = mask[:1]
     if how == "transposed":
@@ -295,6 +305,25 @@ def _masked(scores, mask, how):
     )
 
 
+NUMBERS = [-n for n in (*range(1, 31), 35, 40, 50, 60, 70, 80, 90, 100, 150, 200)]
+
+
+def _finite_mask(found, x, qkv, proj, num_heads, bias, mask):
+    """What a finite number gives in place of minus infinity, or added to the scores?"""
+    inputs = x, qkv, proj, num_heads, bias, mask
+    steps = [(step, number) for step in ("filled", "added") for number in NUMBERS]
+    given = (_attention(*inputs, use_mask=how) for how in (steps if mask is not None else steps[:1]))
+    return any(same(found, each, 1e-5) for each in given)
+
+
+def _overflows(found, *inputs):
+    """Right but for nan where scores are too large for exp?"""
+    answer = _attention(*inputs)
+    if inputs[4].abs().max() > 100 and isinstance(found, torch.Tensor) and found.shape == answer.shape:
+        return found.isnan().any().item()
+    return same(found, answer, 1e-5)
+
+
 def _attention_cases():
     def inputs(B, nW, N, C, heads, masked=False):
         qkv, proj = nn.Linear(C, 3 * C), nn.Linear(C, C)
@@ -305,11 +334,19 @@ def _attention_cases():
         mask = (torch.rand(nW, N, N) > 0.4) | torch.eye(N, dtype=torch.bool)  # each attends to itself
         return torch.randn(B, nW, N, C), qkv, proj, heads, torch.randn(heads, N, N), mask if masked else None
 
+    def far_apart():
+        """A forbidden key of query 0 has a bias of 300; query 1 may attend to itself alone, bias -300."""
+        *layers, bias, mask = inputs(1, 2, 4, 8, 2, masked=True)
+        mask[:, 0, 2], mask[:, 1] = False, torch.arange(4) == 1
+        bias[:, 0, 2], bias[:, 1, 1] = 300, -300
+        return *layers, bias, mask
+
     return {
         "one head": inputs(1, 2, 4, 8, 1),
         "three heads, two pictures": inputs(2, 4, 9, 12, 3),
         "a mask": inputs(1, 6, 4, 8, 2, masked=True),
         "a mask, two pictures, 12 heads": inputs(2, 3, 4, 48, 12, masked=True),
+        "a mask, biases of 300 and -300": far_apart(),
     }
 
 
@@ -354,6 +391,7 @@ attention = Exercise(
             _attention, scale="N"
         ),
         "You divide by d, not by its root.": partial(_attention, scale="d squared"),
+        "You multiply by sqrt(d) where the loops divide by it.": partial(_attention, scale="multiplied"),
         "The bias is divided by sqrt(d), too. Only q kᵀ is: the bias comes after the division.": partial(
             _attention, use_bias="before the division"
         ),
@@ -379,6 +417,12 @@ attention = Exercise(
         "The mask is added to the scores as 0 and 1. Which score has the weight 0?": partial(
             _attention, use_mask="added"
         ),
+        "Large scores give nan: float32 cannot hold exp(300). Either use PyTorch's `softmax`, or keep exp "
+        "small, as it does.": Symptom(_overflows),
+        "A forbidden key gets a finite number. A finite number only lowers the score: with a large bias, or "
+        "where all other scores are low, the key still has weight. Which score has the weight 0?": (
+            Symptom(_finite_mask)
+        ),
         "Query and key of the mask have changed places: mask[w, i, j] is for query i and key j.": partial(
             _attention, use_mask="transposed"
         ),
@@ -396,6 +440,15 @@ attention = Exercise(
         ),
         "Key and value have changed places. The order of the parts is q, k, v.": partial(
             _attention, order="q v k"
+        ),
+        "Query and value have changed places. The order of the parts is q, k, v.": partial(
+            _attention, order="v k q"
+        ),
+        "The constants of `qkv` are missing. A layer is more than its weight: call it.": partial(
+            _attention, order="without constants"
+        ),
+        "The constants of `proj` are missing. A layer is more than its weight: call it.": partial(
+            _attention, projected="without constants"
         ),
         "Up to the last step it is right. But the heads come back in the wrong order: which two axes must "
         "change places before heads and d become one?": partial(_attention, merge="view"),

@@ -174,6 +174,8 @@ window_reverse = Exercise(
         ),
         "The rows of different windows take turns in your map. Row y of the map is row y % M of window-row "
         "y // M: which of these two stands first when they are merged?": partial(_merged, order=(3, 1, 4, 2)),
+        "Window-rows and window-columns have changed places with each other, and each window is still a run "
+        "of the map's rows. H is merged from two axes: which two?": partial(_merged, order=(2, 1, 3, 4)),
         "The map is scrambled: H is merged from window-row and row inside, W from window-column and column "
         "inside. Name your six axes before and after they move.": partial(_merged, order=(1, 4, 3, 2)),
         "The windows are right, but laid out column by column. They come row by row.": (
