@@ -19,7 +19,7 @@ def pytest_configure(config):
         config.option.nbval_cell_timeout = 120
 
 
-LONG = ("12_", "13_", "14_")  # notebooks whose cells take too long to run twice
+LONG = ("13_",)  # notebooks whose cells take too long to run twice
 
 
 def pytest_addoption(parser):

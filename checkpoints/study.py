@@ -202,8 +202,15 @@ SHORT = {
     "min_learning_rate": 1e-5,
     "warmup_epochs": 0.5,
 }
-SHORT |= {"optimizer": "muon", "matrix_lr_scale": 10.0, "table_lr_scale": 30.0, "weight_decay": 0.05}
-SHORT |= {"label_smoothing": 0.1, "crop_padding": 4, "flip": True, "cutmix_prob": 0.0, "ema_decay": 0.0}
+SHORT |= {"optimizer": "muon", "momentum": 0.95, "matrix_lr_scale": 10.0, "table_lr_scale": 30.0}
+SHORT |= {
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "crop_padding": 4,
+    "flip": True,
+    "cutmix_prob": 0.0,
+    "ema_decay": 0.0,
+}
 HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "cutmix_prob": 0.25}
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
@@ -225,6 +232,7 @@ STUDIES = {  # study: {variant: what is changed}
         "all rates halved": Variant(SHORT | {"learning_rate": 1e-3}),
         "all rates doubled": Variant(SHORT | {"learning_rate": 4e-3}),
         "momentum 0.9": Variant(SHORT | {"momentum": 0.9}),
+        "momentum 0.8": Variant(SHORT | {"momentum": 0.8}),
         "no gradient clipping": Variant(SHORT | {"max_grad_norm": 0.0}),
         "weight decay 0.02": Variant(SHORT | {"weight_decay": 0.02}),
         "weight decay 0.1": Variant(SHORT | {"weight_decay": 0.1}),

@@ -5,8 +5,10 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torchvision.ops import stochastic_depth
 
-from course import check, package_pieces
+from course import check, content, package_pieces, studies
+from course.questions import tokens_at
 from swin_cifar import (
     DropPath,
     PatchMerging,
@@ -247,6 +249,16 @@ def embeds_in_a_loop(images, weight, bias):
     return torch.stack(rows, dim=1)
 
 
+@cheats("patch_embed", "You visit the P·P pixels of a patch in a loop")
+def offset_after_offset(images, weight, bias):
+    P = weight.shape[-1]
+    tokens = bias
+    for i in range(P):
+        for j in range(P):
+            tokens = tokens + torch.einsum("bchw,dc->bhwd", images[:, :, i::P, j::P], weight[:, :, i, j])
+    return tokens
+
+
 @cheats("patches_back", "in a loop")
 def puts_back_in_a_loop(patches):
     rows = []
@@ -366,6 +378,13 @@ def merges_square_after_square(x, norm, reduction):
             row.append(x[:, i : i + 2, j : j + 2].transpose(1, 2).flatten(1))
         rows.append(torch.stack(row, dim=1))
     return reduction(norm(torch.stack(rows, dim=1)))
+
+
+@planted("patch_merging", "but it is the other side that is odd. With which axis does F.pad begin?")
+def pads_the_other_side(x, norm, reduction):
+    x = F.pad(x, (0, 0, 0, x.shape[1] % 2, 0, x.shape[2] % 2))
+    four = [x[:, row::2, col::2] for col in (0, 1) for row in (0, 1)]
+    return reduction(norm(torch.cat(four, dim=-1)))
 
 
 @planted("ungather", "Top-right and bottom-left have changed places")
@@ -604,6 +623,13 @@ def puts_back_window_after_window(windows, M, H, W):
         top, left = number // (W // M) * M, number % (W // M) * M
         out[:, top : top + M, left : left + M] = window.unflatten(1, (M, M))
     return out
+
+
+@planted("window_reverse", "Window-rows and window-columns have changed places with each other")
+def swaps_axes_1_and_2(windows, M, H, W):
+    B, nW, N, C = windows.shape
+    x = windows.reshape(B, H // M, W // M, M, M, C)
+    return x.transpose(1, 2).reshape(B, H, W, C)
 
 
 @planted("grid_partition", "Those are windows")
@@ -977,6 +1003,58 @@ def without_projection(x, qkv, proj, num_heads, bias, mask=None):
     return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v, lambda out: out)
 
 
+def scored_and_masked(x, qkv, proj, heads, bias, mask, hides):
+    q, k, v = split_qkv(x, qkv, heads)
+    scores = q @ k.mT / q.shape[-1] ** 0.5 + bias
+    if mask is not None:
+        scores = hides(scores, ~mask[:, None])
+    return joined(scores.softmax(-1) @ v, proj)
+
+
+@planted("attention", "A finite number only lowers the score")
+def fills_in_minus_20(x, qkv, proj, num_heads, bias, mask=None):
+    return scored_and_masked(
+        x, qkv, proj, num_heads, bias, mask, lambda s, hidden: s.masked_fill(hidden, -20)
+    )
+
+
+@planted_alike("attention", "A finite number only lowers the score")
+def fills_in_minus_8(x, qkv, proj, num_heads, bias, mask=None):
+    return scored_and_masked(x, qkv, proj, num_heads, bias, mask, lambda s, hidden: s.masked_fill(hidden, -8))
+
+
+@planted_alike("attention", "A finite number only lowers the score")
+def subtracts_100(x, qkv, proj, num_heads, bias, mask=None):
+    return scored_and_masked(x, qkv, proj, num_heads, bias, mask, lambda s, hidden: s - 100.0 * hidden)
+
+
+@planted("attention", "float32 cannot hold exp(300)")
+def divides_by_the_sum_of_exp(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    e = (q @ k.mT / q.shape[-1] ** 0.5 + bias).exp()
+    if mask is not None:
+        e = e * mask[:, None]
+    return joined(e / e.sum(-1, keepdim=True) @ v, proj)
+
+
+@planted("attention", "You multiply by sqrt(d)")
+def times_the_root(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT * q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v, proj)
+
+
+@planted("attention", "Query and value have changed places")
+def takes_the_parts_backwards(x, qkv, proj, num_heads, bias, mask=None):
+    v, k, q = split_qkv(x, qkv, num_heads)
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v, proj)
+
+
+@planted("attention", "The constants of `qkv` are missing")
+def multiplies_by_the_weight(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = split_qkv(x, lambda x: x @ qkv.weight.T, num_heads)
+    return joined((q @ k.mT / q.shape[-1] ** 0.5 + hide(bias, mask)).softmax(-1) @ v, proj)
+
+
 @planted("one_head", "You take q, k and v of one head from neighbouring rows")
 def head_by_head(x, weight, bias, heads, head):
     d = x.shape[-1] // heads
@@ -1020,6 +1098,12 @@ def keys_look_at_queries(x, weight, bias, heads, head):
 @planted("one_head", "The bias of the linear map is forgotten")
 def only_the_matrix(x, weight, bias, heads, head):
     q, k = (rows_of(x, weight, 0 * bias, heads, head, part) for part in (0, 1))
+    return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
+
+
+@planted("one_head", "Heads count from 0")
+def counts_heads_from_one(x, weight, bias, heads, head):
+    q, k = (rows_of(x, weight, bias, heads, head - 1, part) for part in (0, 1))
     return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
 
 
@@ -1234,6 +1318,20 @@ def goes_through_all_pairs(M):
             dy, dx = i // M - j // M, i % M - j % M
             index[i, j] = (2 * M - 1) * (dy + M - 1) + dx + M - 1
     return index
+
+
+@planted("relative_position_index", "dx is reversed, dy is not")
+def dx_is_key_minus_query(M):
+    y, x = torch.arange(M * M) // M, torch.arange(M * M) % M
+    dy, dx = y[:, None] - y[None, :], x[None, :] - x[:, None]
+    return (dy + M - 1) * (2 * M - 1) + dx + M - 1
+
+
+@planted("relative_position_index", "dy is reversed, dx is not")
+def dy_is_key_minus_query(M):
+    y, x = torch.arange(M * M) // M, torch.arange(M * M) % M
+    dy, dx = y[None, :] - y[:, None], x[:, None] - x[None, :]
+    return (dy + M - 1) * (2 * M - 1) + dx + M - 1
 
 
 @planted("favourite_offset", "Your offsets are never negative")
@@ -1656,6 +1754,35 @@ def compares_window_after_window(H, W, M, shift):
     return torch.stack(masks)
 
 
+@planted("shifted_window_mask", "The labels are not rolled, the map is")
+def rolls_no_labels(H, W, M, shift):
+    sides = []
+    for size in (H, W):
+        place = torch.arange(size + -size % M)
+        sides.append((place < (shift if size > M else 0)).long().masked_fill(place >= size, 100))
+    return compared((2 * sides[0][:, None] + sides[1]).clamp(max=90), M)
+
+
+@planted("shifted_window_mask", "an axis too many, (1, nW, N, N)")
+def keeps_an_axis_for_pictures(H, W, M, shift):
+    labels = map_of_labels(H, W, M, shift, padding=100).clamp(max=90)
+    windows = window_partition(labels[None, ..., None], M)[..., 0]
+    return windows[:, :, :, None] == windows[:, :, None, :]
+
+
+@planted("shifted_window_mask", "A mask is always returned here")
+def nothing_without_shift(H, W, M, shift):
+    if shift == 0:
+        return None
+    return compared(map_of_labels(H, W, M, shift, padding=100).clamp(max=90), M)
+
+
+@planted_alike("shifted_window_mask", "A mask is always returned here")
+def nothing_for_a_single_window(H, W, M, shift):
+    mask = compared(map_of_labels(H, W, M, shift, padding=100).clamp(max=90), M)
+    return None if mask.all() else mask
+
+
 def shifts_there(x, M, shift):
     H, W = x.shape[1:3]
     return (-shift if H > M else 0), (-shift if W > M else 0)
@@ -1728,7 +1855,7 @@ def pads_before_the_map(x, M, shift):
     return window_partition(x, M), mask
 
 
-@planted("to_windows", "Right for 4 of 8 inputs. Not for 6 x 7, padded to 8 x 8: your code stops at")
+@planted("to_windows", "Right for 5 of 9 inputs. Not for 6 x 7, padded to 8 x 8: your code stops at")
 def pads_nothing(x, M, shift):
     x_rolled = x.roll(shifts_there(x, M, shift), (1, 2))
     return window_partition(x_rolled, M), mask_there(x, M, shift)
@@ -1743,6 +1870,53 @@ def returns_no_mask(x, M, shift):
 @cheats("to_windows", "the package's `to_windows`")
 def asks_a_block_for_windows(x, M, shift):
     return SwinTransformerBlock(x.shape[3], 1, M, shift_size=shift).to_windows(x)
+
+
+def padded_and_rolled(x, M, shifts):
+    return window_partition(F.pad(x, (0, 0, 0, -x.shape[2] % M, 0, -x.shape[1] % M)).roll(shifts, (1, 2)), M)
+
+
+@planted("to_windows", "`shift` is more than 0 where one window covers both axes")
+def asks_whether_shift_is_0(x, M, shift):
+    H, W = x.shape[1:3]
+    mask = shifted_window_mask(H, W, M, shift) if shift or H % M or W % M else None
+    return padded_and_rolled(x, M, shifts_there(x, M, shift)), mask
+
+
+@planted("to_windows", "whether there is a mask depends on `shift` alone")
+def forgets_that_padding_needs_a_mask(x, M, shift):
+    mask = shifted_window_mask(*x.shape[1:3], M, shift) if shift else None
+    return padded_and_rolled(x, M, shifts_there(x, M, shift)), mask
+
+
+@planted("to_windows", "Each axis has a shift of its own")
+def one_axis_stops_the_other(x, M, shift):
+    if min(x.shape[1:3]) <= M:
+        shift = 0
+    return padded_and_rolled(x, M, shifts_there(x, M, shift)), mask_there(x, M, shift)
+
+
+@planted("to_windows", "The shifts of rows and columns have changed places")
+def rolls_by_left_and_up(x, M, shift):
+    return padded_and_rolled(x, M, shifts_there(x, M, shift)[::-1]), mask_there(x, M, shift)
+
+
+@planted("to_windows", "but the mask is the wrong way round")
+def returns_the_forbidden_pairs(x, M, shift):
+    mask = mask_there(x, M, shift)
+    return padded_and_rolled(x, M, shifts_there(x, M, shift)), None if mask is None else ~mask
+
+
+@planted("to_windows", "the mask: you return the shape (4, 1, 16, 16), expected (4, 16, 16)")
+def gives_the_mask_an_axis_for_heads(x, M, shift):
+    mask = mask_there(x, M, shift)
+    return padded_and_rolled(x, M, shifts_there(x, M, shift)), None if mask is None else mask[:, None]
+
+
+@planted("to_windows", "the windows: you return the shape (1, 2, 2, 16, 2), expected (1, 4, 16, 2)")
+def leaves_windows_in_rows(x, M, shift):
+    windows = padded_and_rolled(x, M, shifts_there(x, M, shift))
+    return windows.unflatten(1, (-1, -(-x.shape[2] // M))), mask_there(x, M, shift)
 
 
 @planted("from_windows", "The roll is not undone")
@@ -1780,7 +1954,7 @@ def reshapes_the_windows(windows, M, shift, H, W):
     return x.roll([shift if side > M else 0 for side in (H, W)], (1, 2))[:, :H, :W]
 
 
-@planted("from_windows", "Right for 4 of 8 inputs. Not for 6 x 7, padded to 8 x 8: your code stops at")
+@planted("from_windows", "Right for 5 of 9 inputs. Not for 6 x 7, padded to 8 x 8: your code stops at")
 def puts_back_into_the_small_map(windows, M, shift, H, W):
     x = window_reverse(windows, M, H, W)
     return x.roll([shift if side > M else 0 for side in (H, W)], (1, 2))
@@ -1875,6 +2049,40 @@ def sample_after_sample(x, drop_prob, training):
         gone = training and torch.rand(1) < drop_prob
         out.append(0 * sample if gone else sample / (1 - drop_prob * training))
     return torch.stack(out)
+
+
+@planted("drop_path", "in training the kept samples are divided by it. One of the two is enough")
+def scales_here_and_there(x, drop_prob, training):
+    if not training:
+        return x * (1 - drop_prob)
+    keep = x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - drop_prob)
+    return x * keep / (1 - drop_prob)
+
+
+@planted("drop_path", "The kept samples are divided by drop_prob")
+def divides_by_the_other(x, drop_prob, training):
+    if not training or drop_prob == 0:
+        return x
+    return x * x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - drop_prob) / drop_prob
+
+
+@planted("drop_path", "the samples: you return 'x times 0 or 1', expected 'x times 0 or 1.25'")
+def divides_vectors_only(x, drop_prob, training):
+    if not training or drop_prob == 0:
+        return x
+    keep = x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - drop_prob)
+    return x * keep / (1 - drop_prob if x.ndim == 2 else 1)
+
+
+@planted(
+    "drop_path",
+    "you return 'one for each index of the axes 0 and 1', expected 'one for each index of axis 0'",
+)
+def draws_for_two_axes(x, drop_prob, training):
+    if not training or drop_prob == 0:
+        return x
+    keep = x.new_empty(*x.shape[:2], *[1] * (x.ndim - 2)).bernoulli_(1 - drop_prob)
+    return x * keep / (1 - drop_prob)
 
 
 def attends(x, layer, mask=True, back=None):
@@ -1974,6 +2182,46 @@ def calls_the_layer(x, layer):
 def half_by_the_package(x, layer):
     x = x + layer.drop_path(layer.window_attention(layer.norm1(x)))
     return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "The first line of equation 3 adds to norm1 of the map")
+def keeps_the_first_norm(x, layer):
+    x = layer.norm1(x)
+    x = x + layer.drop_path(attends(x, layer))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "The second line of equation 3 adds to norm2 of the map")
+def keeps_the_second_norm(x, layer):
+    x = x + layer.drop_path(attends(layer.norm1(x), layer))
+    x = layer.norm2(x)
+    return x + layer.drop_path(layer.mlp(x))
+
+
+@planted("block", "In the first line DropPath is applied to the sum")
+def drops_the_first_sum(x, layer):
+    x = layer.drop_path(x + attends(layer.norm1(x), layer))
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "In the second line DropPath is applied to the sum")
+def drops_the_second_sum(x, layer):
+    x = x + layer.drop_path(attends(layer.norm1(x), layer))
+    return layer.drop_path(x + layer.mlp(layer.norm2(x)))
+
+
+@planted("block", "In evaluation the branch of attention is dropped as well")
+def says_true_for_attention(x, layer):
+    p = layer.drop_path.drop_prob
+    x = x + package_pieces.drop_path(attends(layer.norm1(x), layer), p, True)
+    return x + package_pieces.drop_path(layer.mlp(layer.norm2(x)), p, layer.training)
+
+
+@planted("block", "In evaluation the branch of the MLP is dropped as well")
+def says_true_for_the_mlp(x, layer):
+    p = layer.drop_path.drop_prob
+    x = x + package_pieces.drop_path(attends(layer.norm1(x), layer), p, layer.training)
+    return x + package_pieces.drop_path(layer.mlp(layer.norm2(x)), p, True)
 
 
 @planted("stage", "Only the result of the first block is returned")
@@ -2101,6 +2349,16 @@ def knows_two_stages(images, model):
 @cheats("forward", "The package's model does the work")
 def calls_the_model(images, model):
     return model.forward_head(model.forward_features(images))
+
+
+@planted("forward", "the head gets a tensor (3, 4), but its weights are for 24 channels")
+def mean_over_axes_2_and_3(images, model):
+    return model.head(model.norm(last_map(images, model)).mean((2, 3)))
+
+
+@planted("forward", "You return the logarithms of probabilities")
+def ends_with_log_softmax(images, model):
+    return F.log_softmax(model.head(model.norm(last_map(images, model)).mean((1, 2))), -1)
 
 
 def counted(C, depths, num_heads, M, P, classes, merging_bias=0, table=None, qkv_bias=1, double=2):
@@ -2347,6 +2605,61 @@ def asks_the_package_for_the_rate(step, total_steps, recipe):
     return learning_rate(step, total_steps, recipe)
 
 
+def rate_with(step, total_steps, recipe, cut=int, wave=lambda way: (1 + math.cos(math.pi * way)) / 2):
+    """The right rate, but for what the caller changes."""
+    warmup = cut(min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    way = (step - warmup) / max(1, total_steps - 1 - warmup)
+    low, high = recipe.min_learning_rate, recipe.learning_rate
+    return low + (high - low) * wave(way)
+
+
+@planted("learning_rate", "rounded instead of cut off: of 5.6 steps 5 are left.")
+def rounds_the_warm_up(step, total_steps, recipe):
+    return rate_with(step, total_steps, recipe, cut=round)
+
+
+@planted("learning_rate", "rounded instead of cut off: of 5.6 steps 5 are left, not 6.")
+def adds_a_half(step, total_steps, recipe):
+    return rate_with(step, total_steps, recipe, cut=lambda n: int(n + 0.5))
+
+
+@planted("learning_rate", "The angle of the cosine runs to 1.")
+def forgets_pi(step, total_steps, recipe):
+    return rate_with(step, total_steps, recipe, wave=lambda way: (1 + math.cos(way)) / 2)
+
+
+@planted("learning_rate", "`math.cos` takes radians")
+def counts_in_degrees(step, total_steps, recipe):
+    return rate_with(step, total_steps, recipe, wave=lambda way: (1 + math.cos(180 * way)) / 2)
+
+
+@planted("learning_rate", "Where is the half?")
+def forgets_to_halve(step, total_steps, recipe):
+    return rate_with(step, total_steps, recipe, wave=lambda way: 1 + math.cos(math.pi * way))
+
+
+@planted("learning_rate", "It begins in the middle")
+def one_minus_a_sine(step, total_steps, recipe):
+    return rate_with(step, total_steps, recipe, wave=lambda way: (1 - math.sin(math.pi * way)) / 2)
+
+
+@planted("learning_rate", "step 10: nothing is returned")
+def returns_the_warm_up_alone(step, total_steps, recipe):
+    rate = rate_with(step, total_steps, recipe)
+    if step < min(recipe.warmup_epochs / recipe.epochs, 0.5) * total_steps:
+        return rate
+
+
+@cheats("learning_rate", "You make the rates of many steps")
+def one_of_a_list(step, total_steps, recipe):
+    rates = []
+    for i in range(total_steps):
+        rates.append(rate_with(i, total_steps, recipe))
+    return rates[step]
+
+
 @planted("training_step", "The gradients of the step before are still in the sum")
 def never_zeroes(forward, optimizer, images, targets, lr, recipe):
     logits = forward(images)
@@ -2458,6 +2771,102 @@ def asks_the_package_to_step(*inputs):
     from swin_cifar.training import training_step
 
     return training_step(*inputs)
+
+
+def step_with(forward, optimizer, images, targets, lr, recipe, loss_of, limit=None):
+    """The right step, but for what the caller changes."""
+    logits = forward(images)
+    loss = loss_of(logits)
+    optimizer.zero_grad()
+    loss.backward()
+    if limit:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, limit)
+    return finish_step(logits, loss, optimizer, targets, lr, recipe, clip=limit is None)
+
+
+@planted("training_step", "A gradient is always shortened to length 1")
+def clips_to_one(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of, limit=1.0)
+
+
+@planted("training_step", "A gradient is shortened to length 1, whatever")
+def clips_to_one_or_not(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+
+    limit = 1.0 if recipe.max_grad_norm else 1e9
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of, limit=limit)
+
+
+@planted("training_step", "Not for no smoothing. The label smoothing is 0.1 in every step")
+def writes_the_recipe_down(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits.float(), targets, label_smoothing=0.1)
+
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of, limit=1.0)
+
+
+@planted("training_step", "Not right yet. The label smoothing is 0.1 in every step")
+def writes_the_smoothing_down(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits.float(), targets, label_smoothing=0.1)
+
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of)
+
+
+@planted("training_step", "Softmax stands before `cross_entropy`")
+def probabilities_into_the_loss(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits.float().softmax(-1), targets, label_smoothing=recipe.label_smoothing)
+
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of)
+
+
+@planted("training_step", "The loss knows only the class with the largest share")
+def classes_into_the_loss(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        classes = targets.argmax(1)
+        return F.cross_entropy(logits.float(), classes, label_smoothing=recipe.label_smoothing)
+
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of)
+
+
+@planted("training_step", "Turn them into float32 before, not after")
+def loss_in_bf16(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing).float()
+
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of)
+
+
+@planted("training_step", "The gradients are set to zero after the step alone")
+def zeroes_at_the_end(forward, optimizer, images, targets, lr, recipe):
+    logits = forward(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    loss.backward()
+    result = finish_step(logits, loss, optimizer, targets, lr, recipe)
+    optimizer.zero_grad()
+    return result
+
+
+@planted("training_step", "The order of the result is wrong")
+def returns_the_answers_first(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+
+    return step_with(forward, optimizer, images, targets, lr, recipe, loss_of).flip(0)
+
+
+@planted("training_step", "Every step has the recipe's highest learning rate")
+def takes_the_highest_rate(forward, optimizer, images, targets, lr, recipe):
+    def loss_of(logits):
+        return F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+
+    return step_with(forward, optimizer, images, targets, recipe.learning_rate, recipe, loss_of)
 
 
 @planted("trapezoid", "The first step has the rate 0")
@@ -2576,6 +2985,252 @@ def takes_the_whole_batch(model, images, targets, parts):
     logits = model(images)
     losses = F.cross_entropy(logits, targets, reduction="none")
     losses.mean().backward()
+
+
+# --- 11 ----------------------------------------------------------------------------------
+
+
+def drawn(flat, counts, shape):
+    """-> (B, H, W) bool: of each row of `flat` the `counts` largest"""
+    out = torch.zeros_like(flat, dtype=torch.bool)
+    for row, (values, count) in enumerate(zip(flat, counts)):
+        out[row, values.topk(int(count)).indices] = True
+    return out.view(shape)
+
+
+@planted("fair_control", "Every picture gets as many tokens as the first one")
+def counts_the_first_picture(marked, chance):
+    k = int(marked[0].sum())
+    return drawn(chance.flatten(1), [k] * len(marked), marked.shape)
+
+
+@planted("fair_control", "Every picture gets the mean number of tokens")
+def draws_the_mean_number(marked, chance):
+    k = round(marked.sum().item() / len(marked))
+    return drawn(chance.flatten(1), [k] * len(marked), marked.shape)
+
+
+@planted("fair_control", "The marked tokens are never drawn")
+def draws_elsewhere(marked, chance):
+    free = torch.where(marked, -1.0, chance)
+    return drawn(free.flatten(1), marked.sum((1, 2)), marked.shape)
+
+
+@planted("fair_control", "All pictures get the places of the first one")
+def draws_once(marked, chance):
+    flat = chance[0].flatten().expand(len(marked), -1)
+    return drawn(flat, marked.sum((1, 2)), marked.shape)
+
+
+@planted("fair_control", "The tokens are drawn from all pictures together")
+def draws_from_the_batch(marked, chance):
+    return drawn(chance.reshape(1, -1), [marked.sum()], marked.shape)
+
+
+@planted("fair_control", "The tokens with the smallest chance are drawn")
+def draws_the_smallest(marked, chance):
+    return drawn(1 - chance.flatten(1), marked.sum((1, 2)), marked.shape)
+
+
+@planted("fair_control", "The number is right only on average")
+def compares_with_the_share(marked, chance):
+    share = marked.float().flatten(1).mean(1)
+    return chance >= 1 - share[:, None, None]
+
+
+@planted("fair_control", "The marks are those of another picture")
+def shuffles_the_pictures(marked, chance):
+    return torch.cat([marked[-1:], marked[:-1]])
+
+
+@planted("fair_control", "the numbers are of type torch.float32, expected torch.bool")
+def draws_ones(marked, chance):
+    return drawn(chance.flatten(1), marked.sum((1, 2)), marked.shape).float()
+
+
+@planted("content_share", "The bias is missing")
+def forgets_the_bias_of_the_scores(qk, bias):
+    weights = F.softmax(qk, dim=-1)
+    return 0.5 * (weights - weights.mean(0)).abs().sum(-1).mean((0, 2))
+
+
+@planted("content_share", "You average the scores")
+def averages_the_scores(qk, bias):
+    weights, average = (qk + bias).softmax(-1), (qk.mean(0) + bias).softmax(-1)
+    return 0.5 * (weights - average).abs().sum(-1).mean((0, 2))
+
+
+@planted("content_share", "You compare with the bias alone")
+def compares_with_the_bias(qk, bias):
+    return 0.5 * ((qk + bias).softmax(-1) - bias.softmax(-1)).abs().sum(-1).mean((0, 2))
+
+
+@planted("content_share", "You compare with equal weights")
+def compares_with_equal_weights(qk, bias):
+    weights = (qk + bias).softmax(-1)
+    return 0.5 * (weights - 1 / weights.shape[-1]).abs().sum(-1).mean((0, 2))
+
+
+@planted("content_share", "You compare with another picture")
+def compares_with_another_picture(qk, bias):
+    weights = (qk + bias).softmax(-1)
+    others = torch.cat([weights[-1:], weights[:-1]])
+    return 0.5 * (weights - others).abs().sum(-1).mean((0, 2))
+
+
+@planted("content_share", "It is twice as large")
+def forgets_the_half(qk, bias):
+    weights = (qk + bias).softmax(-1)
+    return (weights - weights.mean(0)).abs().sum(-1).mean((0, 2))
+
+
+@planted("content_share", "You add up the queries")
+def adds_up_the_queries(qk, bias):
+    weights = (qk + bias).softmax(-1)
+    return 0.5 * (weights - weights.mean(0)).abs().sum((-1, -2)).mean(0)
+
+
+@planted("content_share", "You square the differences")
+def squares_the_differences(qk, bias):
+    weights = (qk + bias).softmax(-1)
+    return 0.5 * ((weights - weights.mean(0)) ** 2).sum(-1).mean((0, 2))
+
+
+@planted("content_share", "Positive and negative differences cancel")
+def forgets_the_absolute_value(qk, bias):
+    weights = (qk + bias).softmax(-1)
+    return 0.5 * (weights - weights.mean(0)).sum(-1).mean((0, 2))
+
+
+@planted("content_share", "The softmax goes over the queries")
+def normalises_over_the_queries(qk, bias):
+    weights = (qk + bias).softmax(2)
+    return 0.5 * (weights - weights.mean(0)).abs().sum(-1).mean((0, 2))
+
+
+def rolled_out(maps, step_of, merge, product=lambda step, reached: step @ reached):
+    B, _, H0, W0 = maps[0].shape[:4]
+    reached = torch.eye(H0 * W0).repeat(B, 1, 1)
+    for attention in maps:
+        H, W = attention.shape[2:4]
+        if reached.shape[1] > H * W:
+            reached = merge(reached, H, W)
+        reached = product(step_of(attention.flatten(4).flatten(2, 3)), reached)
+    return reached.view(B, H, W, H0, W0)
+
+
+def half_stays(attention):
+    return 0.5 * attention.mean(1) + 0.5 * torch.eye(attention.shape[-1])
+
+
+def four_to_one(reached, H, W):
+    x = reached.view(len(reached), 2 * H, 2 * W, -1)
+    return ((x[:, 0::2, 0::2] + x[:, 1::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 1::2]) / 4).flatten(1, 2)
+
+
+@planted("rollout", "Nothing of a token itself stays")
+def forgets_the_residual(maps):
+    return rolled_out(maps, lambda attention: attention.mean(1), four_to_one)
+
+
+@planted("rollout", "the rows do not add up to 1 any more")
+def adds_the_residual(maps):
+    return rolled_out(maps, lambda a: a.mean(1) + torch.eye(a.shape[-1]), four_to_one)
+
+
+@planted("rollout", "The blocks are multiplied in the wrong order")
+def multiplies_from_the_right(maps):
+    def multiply(step, reached):
+        return reached @ step if reached.shape[1] == reached.shape[2] else step @ reached
+
+    return rolled_out(maps, half_stays, four_to_one, multiply)
+
+
+@planted("rollout", "At a merging the four tokens are added up")
+def adds_up_the_four(maps):
+    return rolled_out(maps, half_stays, lambda *of: 4 * four_to_one(*of))
+
+
+@planted("rollout", "At a merging you keep one token of the four")
+def keeps_every_second_token(maps):
+    def merge(reached, H, W):
+        return reached.view(len(reached), 2 * H, 2 * W, -1)[:, ::2, ::2].flatten(1, 2)
+
+    return rolled_out(maps, half_stays, merge)
+
+
+@planted("rollout", "four tokens that follow each other in a row")
+def merges_four_in_a_row(maps):
+    return rolled_out(maps, half_stays, lambda r, H, W: r.unflatten(1, (-1, 4)).mean(2))
+
+
+@planted("rollout", "You take the largest of the heads")
+def takes_the_largest_head(maps):
+    return rolled_out(maps, lambda a: (a.amax(1) + torch.eye(a.shape[-1])) / 2, four_to_one)
+
+
+@planted("rollout", "You take one head alone")
+def takes_the_first_head(maps):
+    return rolled_out(maps, lambda a: (a[:, 0] + torch.eye(a.shape[-1])) / 2, four_to_one)
+
+
+@planted("rollout", "Queries and keys have changed places")
+def turns_the_matrix(maps):
+    return rolled_out(maps, lambda a: half_stays(a.transpose(-1, -2)), four_to_one)
+
+
+@planted("rollout", "Not for a merging")
+def knows_no_merging(maps):
+    B, _, H, W = maps[0].shape[:4]
+    reached = torch.eye(H * W).repeat(B, 1, 1)
+    for attention in maps:
+        reached = half_stays(attention.reshape(B, -1, H * W, H * W)) @ reached
+    return reached.view(B, H, W, H, W)
+
+
+@cheats("rollout", "It is made by `content.rollout`")
+def calls_the_rollout_of_the_course(maps):
+    return content.rollout(maps)
+
+
+@planted("own_map", "expected one map for each picture")
+def maps_every_token_to_a_row(model, images, labels):
+    return images.pow(2).mean(1).flatten(1)
+
+
+@planted("own_map", "called twice, it gives two different maps")
+def maps_by_chance(model, images, labels):
+    return torch.rand(len(images), 8, 8)
+
+
+@planted("own_map", "all pictures get the same map")
+def marks_the_centre(model, images, labels):
+    y = torch.arange(8) - 3.4
+    return -(y[:, None] ** 2 + 1.1 * y**2).expand(len(images), 8, 8)
+
+
+@planted("own_map", "a picture alone gets another map")
+def scales_over_the_batch(model, images, labels):
+    values = F.avg_pool2d(images.pow(2).mean(1), 4)
+    return values / values.max()
+
+
+@planted("own_map", "some values are nan or infinite")
+def takes_the_logarithm(model, images, labels):
+    return F.avg_pool2d(images.clamp(min=0).mean(1) * 0, 4).log()
+
+
+@planted("own_map", "values are equal where the top quarter ends")
+def cuts_off_below(model, images, labels):
+    values = F.avg_pool2d(images.pow(2).mean(1), 4).flatten(1)
+    largest = values.topk(3).values[:, -1:]
+    return (values * (values >= largest)).view(-1, 8, 8)
+
+
+@planted("own_map", "the model comes back in another mode")
+def leaves_the_model_in_training(model, images, labels):
+    model.train()
+    return F.avg_pool2d(images.pow(2).mean(1), 4)
 
 
 # --- 14 ----------------------------------------------------------------------------------
@@ -2766,232 +3421,203 @@ def received_as_double(block, x):
     return right_received(block, x).double()
 
 
-@planted("drop_branch", "the same picture gets another answer each time")
-def drop_as_found(x, drop_prob, training):
-    if drop_prob == 0:
-        return x
-    keep = 1 - drop_prob
-    coins = torch.empty(x.shape[0], 1, 1, 1).bernoulli_(keep)
-    return x / keep * coins
+@planted("shapes_of", "the one after the patch embedding")
+def forgets_the_embedding(model, images):
+    x, shapes = model.patch_embed(images), []
+    for i, stage in enumerate(model.stages):
+        if i:
+            x = stage.downsample(x)
+            shapes.append(x.shape)
+        for member in stage.blocks:
+            x = member(x)
+            shapes.append(x.shape)
+    return shapes
 
 
-@planted("drop_branch", "Now it is the other way round")
-def flag_the_wrong_way_round(x, drop_prob, training):
-    if drop_prob == 0 or training:
-        return x
-    return drop_as_found(x, drop_prob, training)
+@planted("shapes_of", "after the mergings are missing")
+def forgets_the_mergings(model, images):
+    shapes = [tuple(model.patch_embed(images).shape)]
+    for x, member in zip(model.stage_maps(images), model.stages):
+        shapes += [tuple(x.shape)] * len(member.blocks)
+    return shapes
 
 
-@planted("drop_branch", "In evaluation the branches are made smaller")
-def scales_in_evaluation(x, drop_prob, training):
-    if not training:
-        return (1 - drop_prob) * x
-    return drop_as_found(x, drop_prob, training)
+@planted("shapes_of", "There is a shape too many at the first stage")
+def counts_what_does_nothing(model, images):
+    x = model.patch_embed(images)
+    shapes = [x.shape]
+    for stage in model.stages:
+        for layer in (stage.downsample, *stage.blocks):
+            x = layer(x)
+            shapes.append(x.shape)
+    return shapes
 
 
-@planted("drop_branch", "Single numbers are dropped")
-def plain_dropout(x, drop_prob, training):
-    return F.dropout(x, drop_prob, training)
+@planted("shapes_of", "These are the shapes after the whole stages")
+def shapes_of_stages(model, images):
+    return [tuple(x.shape) for x in model.stage_maps(images)]
 
 
-@planted("drop_branch", "In training the kept branches keep their size")
-def forgets_to_divide_by_keep(x, drop_prob, training):
-    return x * (torch.rand(len(x), 1, 1, 1) >= drop_prob) if training else x
+@planted("shapes_of", "The number of pictures is missing")
+def shapes_of_one_picture(model, images):
+    return [shape[1:] for shape in all_shapes(model, images)]
 
 
-@planted("drop_branch", "One random draw decides for the whole batch")
-def one_coin(x, drop_prob, training):
-    if drop_prob == 0 or not training:
-        return x
-    return x / (1 - drop_prob) * torch.bernoulli(torch.tensor(1 - drop_prob))
+@planted("shapes_of", "The logits are no map")
+def goes_on_to_the_logits(model, images):
+    return [*all_shapes(model, images), model(images).shape]
 
 
-@planted("drop_branch", "The shares have changed places")
-def coin_with_p(x, drop_prob, training):
-    if drop_prob == 0 or not training:
-        return x
-    return x / (1 - drop_prob) * (torch.rand(len(x), *[1] * (x.ndim - 1)) < drop_prob)
+@planted("shapes_of", "The pictures are no map")
+def begins_with_the_pictures(model, images):
+    return [images.shape, *all_shapes(model, images)]
 
 
-@planted("drop_branch", "Every call drops the same samples")
-def drops_the_first(x, drop_prob, training):
-    if drop_prob == 0 or not training:
-        return x
-    out = x / (1 - drop_prob)
-    out[: round(drop_prob * len(x))] = 0
-    return out
+@planted("shapes_of", "nothing is returned")
+def prints_the_shapes(model, images):
+    all_shapes(model, images)
 
 
-@planted_alike("drop_branch", "only the user sets a seed")
-def sets_a_seed(x, drop_prob, training):
-    torch.manual_seed(0)
-    return drop_any_shape(x, drop_prob, training)
+def all_shapes(model, images):
+    x = model.patch_embed(images)
+    shapes = [tuple(x.shape)]
+    for i, stage in enumerate(model.stages):
+        for layer in (stage.downsample, *stage.blocks)[i == 0 :]:
+            x = layer(x)
+            shapes.append(tuple(x.shape))
+    return shapes
 
 
-def drop_any_shape(x, drop_prob, training):
-    if drop_prob == 0 or not training:
-        return x
-    return x / (1 - drop_prob) * torch.empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - drop_prob)
+@planted("differing", "hand the right output on")
+def each_its_own(steps, right_steps, x):
+    names, y = [], x
+    for (name, step), (_, right) in zip(steps, right_steps):
+        x, y = step(x), right(y)
+        if not alike(x, y):
+            names.append(name)
+    return names
 
 
-@planted("drop_branch", "you return the shape (1000, 1, 1000, 3), expected (B, ...) = (1000, 3)")
-def knows_maps_only(x, drop_prob, training):
-    if drop_prob == 0 or not training:
-        return x
-    return x / (1 - drop_prob) * (torch.rand(len(x), 1, 1, 1) >= drop_prob)
+@planted("differing", "Each step gets x, the input of the first")
+def all_get_the_first(steps, right_steps, x):
+    pairs = zip(steps, right_steps)
+    return [name for (name, step), (_, right) in pairs if not alike(step(x), right(x))]
 
 
-@planted("drop_branch", "of type torch.float64, expected torch.float32")
-def drops_in_double(x, drop_prob, training):
-    return drop_any_shape(x.double(), drop_prob, training)
+@planted("differing", "It stops at the first step that differs")
+def returns_the_first_alone(steps, right_steps, x):
+    for (name, step), (_, right) in zip(steps, right_steps):
+        if not alike(step(x), right(x)):
+            return [name]
+        x = right(x)
+    return []
 
 
-@planted("drop_branch", "you return a NumPy array, expected a tensor (B, ...)")
-def drops_in_numpy(x, drop_prob, training):
-    return drop_any_shape(x, drop_prob, training).numpy()
+def compares(steps, right_steps, x, same):
+    names = []
+    for (name, step), (_, right) in zip(steps, right_steps):
+        if not same(step(x), right(x)):
+            names.append(name)
+        x = right(x)
+    return names
 
 
-@planted("drop_branch", "the share of dropped samples: you return 'too large'")
-def drops_twice(x, drop_prob, training):
-    out = drop_any_shape(x, drop_prob, training)
-    return out * (torch.rand(len(x), *[1] * (x.ndim - 1)) < 0.5) if training and drop_prob else out
+def alike(found, wanted):
+    return found.shape == wanted.shape and torch.allclose(found, wanted, atol=1e-4)
 
 
-@planted("pad_to_windows", "windows with nothing in them")
-def pad_as_found(x, M):
-    H, W = x.shape[1:3]
-    return F.pad(x, (0, 0, 0, M - W % M, 0, M - H % M))
+@planted("differing", "to the last bit")
+def asks_for_every_bit(steps, right_steps, x):
+    return compares(steps, right_steps, x, torch.equal)
 
 
-@planted("pad_to_windows", "Full columns still grow")
-def repairs_rows_only(x, M):
-    H, W = x.shape[1:3]
-    return F.pad(x, (0, 0, 0, M - W % M, 0, (M - H % M) % M))
+@planted("differing", "Only shapes are compared")
+def compares_shapes(steps, right_steps, x):
+    return compares(steps, right_steps, x, lambda a, b: a.shape == b.shape)
 
 
-@planted("pad_to_windows", "each side needs a test of its own")
-def asks_once(x, M):
-    H, W = x.shape[1:3]
-    if H % M == 0 and W % M == 0:
-        return x
-    return pad_as_found(x, M)
+@planted("differing", "Another shape, and nan, are taken for right")
+def looks_for_the_largest(steps, right_steps, x):
+    return compares(steps, right_steps, x, lambda a, b: not (a - b).abs().max() > 1e-4)
 
 
-@planted("pad_to_windows", "With which axis does F.pad begin?")
-def swaps_the_sides(x, M):
-    pad_h, pad_w = (-n % M for n in x.shape[1:3])
-    return F.pad(x, (0, 0, 0, pad_h, 0, pad_w))
+@planted("differing", "nan is taken for right")
+def looks_for_the_largest_of_one_shape(steps, right_steps, x):
+    return compares(steps, right_steps, x, lambda a, b: a.shape == b.shape and not (a - b).abs().max() > 1e-4)
 
 
-@planted("pad_to_windows", "what sticks out, the remainder")
-def adds_the_remainder(x, M):
-    return F.pad(x, (0, 0, 0, x.shape[2] % M, 0, x.shape[1] % M))
+@planted("differing", "cancel out")
+def compares_means(steps, right_steps, x):
+    return compares(
+        steps, right_steps, x, lambda a, b: a.shape == b.shape and (a.mean() - b.mean()).abs() < 1e-4
+    )
 
 
-@planted("pad_to_windows", "The channels grow, too")
-def forgets_the_channels(x, M):
-    H, W = x.shape[1:3]
-    return F.pad(x, (0, -W % M, 0, -H % M))
+@planted("differing", "a step that fails: your code stops at")
+def stops_where_a_step_fails(steps, right_steps, x):
+    return compares(steps, right_steps, x, alike)
 
 
-@planted("pad_to_windows", "Both sides get what is missing in the rows")
-def pads_by_the_height(x, M):
-    H = x.shape[1]
-    return F.pad(x, (0, 0, 0, -H % M, 0, -H % M))
+@planted("differing", "Asked for are names, not numbers")
+def returns_numbers(steps, right_steps, x):
+    names = compares(steps, right_steps, x, alike)
+    return [i for i, (name, _) in enumerate(steps) if name in names]
 
 
-@planted("pad_to_windows", "Not for a square that does not fit. Nothing is padded")
-def pads_no_squares(x, M):
-    H, W = x.shape[1:3]
-    return x if H == W else F.pad(x, (0, 0, 0, -W % M, 0, -H % M))
+@planted("changed_by", "A LayerNorm takes it away again")
+def adds_one(function, x, token):
+    other = x.clone()
+    other[0, token[0], token[1]] += 1
+    return (function(other) - function(x)).abs().amax(dim=-1)[0] > 1e-5
 
 
-@planted("pad_to_windows", "of type torch.float64, expected torch.float32")
-def pads_with_doubles(x, M):
-    H, W = x.shape[1:3]
-    return F.pad(x.double(), (0, 0, 0, -W % M, 0, -H % M))
+@planted("changed_by", "The whole row is changed")
+def changes_a_row(function, x, token):
+    other = x.clone()
+    other[:, token[0]] += torch.randn(x.shape[-1])
+    return (function(other) - function(x)).abs().amax(dim=-1)[0] > 1e-5
 
 
-@planted("pad_to_windows", "you return a NumPy array, expected a tensor")
-def pads_in_numpy(x, M):
-    H, W = x.shape[1:3]
-    return F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).numpy()
+@planted("changed_by", "Row and column of the token have changed places")
+def takes_x_and_y(function, x, token):
+    other, (column, row) = x.clone(), token
+    other[0, row, column] += torch.randn(x.shape[-1])
+    return (function(other) - function(x)).abs().amax(dim=-1)[0] > 1e-5
 
 
-@planted("bias_per_head", "that of head 0")
-def bias_as_found(table, M):
-    return table.T.flatten()[relative_position_index(M)]
+@planted("changed_by", "Differences of both signs cancel out")
+def adds_differences_up(function, x, token):
+    other = x.clone()
+    other[0, token[0], token[1]] += torch.randn(x.shape[-1])
+    return (function(other) - function(x)).sum(dim=-1).abs()[0] > 1e-5
 
 
-@planted("bias_per_head", "the mean of theirs")
-def mean_of_heads(table, M):
-    bias = table[relative_position_index(M)].mean(dim=-1)
-    return bias.expand(table.shape[1], -1, -1)
+@planted("changed_by", "What becomes smaller is not seen")
+def sees_what_grows(function, x, token):
+    other = x.clone()
+    other[0, token[0], token[1]] += torch.randn(x.shape[-1])
+    return (function(other) - function(x)).amax(dim=-1)[0] > 1e-5
 
 
-@planted("bias_per_head", "a reshape does not move an axis")
-def views_instead_of_permuting(table, M):
-    index = relative_position_index(M).view(-1)
-    return table[index].view(table.shape[1], M * M, M * M)
+@planted("changed_by", "The function changes its input")
+def changes_in_place(function, x, token):
+    before = function(x)
+    x[0, token[0], token[1]] += torch.randn(x.shape[-1])
+    return (function(x) - before).abs().amax(dim=-1)[0] > 1e-5
 
 
-@planted("bias_per_head", "Query and key have changed places")
-def transposes_everything(table, M):
-    return table[relative_position_index(M)].permute(2, 1, 0)
+@planted("changed_by", "Only the first channel")
+def looks_at_the_first_channel(function, x, token):
+    other = x.clone()
+    other[0, token[0], token[1]] += torch.randn(x.shape[-1])
+    return (function(other) - function(x))[0, ..., 0].abs() > 1e-5
 
 
-@planted("bias_per_head", "you return the shape (16, 16, 3), expected (heads, N, N) = (3, 16, 16)")
-def heads_stay_behind(table, M):
-    return table[relative_position_index(M)]
-
-
-@planted("bias_per_head", "you return the shape (3, 4, 4), expected (heads, N, N) = (5, 4, 4)")
-def always_three_heads(table, M):
-    return table[relative_position_index(M)].permute(2, 0, 1)[:3]
-
-
-@planted("bias_per_head", "you return a NumPy array, expected a tensor (heads, N, N)")
-def bias_of_numpy(table, M):
-    return table[relative_position_index(M)].permute(2, 0, 1).numpy()
-
-
-@planted("bias_per_head", "of type torch.float16")
-def half_a_bias(table, M):
-    return table[relative_position_index(M)].permute(2, 0, 1).half()
-
-
-@planted("bias_per_head", "nothing is returned")
-def bias_without_return(table, M):
-    table[relative_position_index(M)].permute(2, 0, 1)
-
-
-@planted("shifts_of", "right for windows of 4 only")
-def four_in_place_of_m(H, W, M, shift):
-    return shift if H > 4 else 0, shift if W > 4 else 0
-
-
-@planted("shifts_of", "cut the one window into four")
-def shifts_as_found(H, W, M, shift):
-    if min(H, W) < M:
-        return 0, 0
-    return shift, shift
-
-
-@planted("shifts_of", "stays closed in every block")
-def one_guard_for_both(H, W, M, shift):
-    if min(H, W) <= M:
-        shift = 0
-    return shift, shift
-
-
-@planted("shifts_of", "A strip moves along its short side")
-def looks_at_the_longer_side(H, W, M, shift):
-    return (0, 0) if H <= M and W <= M else (shift, shift)
-
-
-@planted("shifts_of", "still cut in two")
-def each_axis_but_less_than(H, W, M, shift):
-    return [0 if n < M else shift for n in (H, W)]
+@planted("changed_by", "of type torch.float32, expected torch.bool")
+def returns_how_much(function, x, token):
+    other = x.clone()
+    other[0, token[0], token[1]] += torch.randn(x.shape[-1])
+    return (function(other) - function(x)).abs().amax(dim=-1)[0]
 
 
 def weights_of(mask, H, W, M, shift):
@@ -3092,3 +3718,598 @@ def asks_for_little_weight(mask):
 @planted_alike("assert_mask", "It lets every mask through")
 def asserts_the_shape(mask):
     assert mask(8, 8, 4, 2).shape == (4, 16, 16)
+
+
+# --- 10 ----------------------------------------------------------------------------------
+
+
+@planted("wilson_interval", "That is the simple formula: its standard deviation")
+def interval_from_the_slide(hits, n, z=1.96):
+    p = hits / n
+    half = z * (p * (1 - p) / n) ** 0.5
+    return p - half, p + half
+
+
+@planted("wilson_interval", "cut off at 0 and 1")
+def interval_that_is_clamped(hits, n, z=1.96):
+    p = torch.tensor(hits / n, dtype=torch.float64)
+    half = z * (p * (1 - p) / n).sqrt()
+    return (p - half).clamp(min=0).item(), (p + half).clamp(max=1).item()
+
+
+@planted("wilson_interval", "Agresti and Coull's")
+def interval_with_more_trials(hits, n, z=1.96):
+    trials = n + z * z
+    p = (hits + z * z / 2) / trials
+    half = z * math.sqrt(p * (1 - p) / trials)
+    return p - half, p + half
+
+
+@planted("wilson_interval", "Everything is still to be divided")
+def forgets_the_factor_of_p_squared(hits, n, z=1.96):
+    p, k = hits / n, z * z / n
+    root = math.sqrt((2 * p + k) ** 2 - 4 * (1 + k) * p * p)
+    return (2 * p + k - root) / 2, (2 * p + k + root) / 2
+
+
+@planted("wilson_interval", "2a divides both")
+def divides_by_a_only(hits, n, z=1.96):
+    p, k = hits / n, z * z / n
+    a, b, c = 1 + k, -(2 * p + k), p * p
+    root = math.sqrt(b * b - 4 * a * c)
+    return -b / (2 * a) - root / a, -b / (2 * a) + root / a
+
+
+@planted("wilson_interval", "The number 1.96 stands in the code")
+def always_95_percent(hits, n, z=1.96):
+    p, k = hits / n, 1.96**2 / n
+    root = math.sqrt((2 * p + k) ** 2 - 4 * (1 + k) * p * p)
+    return (2 * p + k - root) / (2 + 2 * k), (2 * p + k + root) / (2 + 2 * k)
+
+
+@planted("wilson_interval", "The higher end comes first")
+def roots_in_the_order_of_the_formula(hits, n, z=1.96):
+    p, k = hits / n, z * z / n
+    root = math.sqrt((2 * p + k) ** 2 - 4 * (1 + k) * p * p)
+    return (2 * p + k + root) / (2 + 2 * k), (2 * p + k - root) / (2 + 2 * k)
+
+
+@planted("wilson_interval", "You have z where z² belongs")
+def z_is_not_squared(hits, n, z=1.96):
+    p, k = hits / n, z / n
+    root = math.sqrt((2 * p + k) ** 2 - 4 * (1 + k) * p * p)
+    return (2 * p + k - root) / (2 + 2 * k), (2 * p + k + root) / (2 + 2 * k)
+
+
+@planted("wilson_interval", "expected 2 things in a list or tuple")
+def only_the_lower_end(hits, n, z=1.96):
+    return hits / n - z * math.sqrt(hits * (n - hits) / n**3)
+
+
+@cheats("wilson_interval", "derive it yourself")
+def asks_the_course_for_the_interval(hits, n, z=1.96):
+    return studies.wilson(hits, n, z)
+
+
+def _rows(index, confidence, right, bins):
+    rows = []
+    for i in range(bins):
+        chosen = index == i
+        if chosen.sum() > 0:
+            rows.append(
+                (confidence[chosen].mean().item(), right[chosen].double().mean().item(), int(chosen.sum()))
+            )
+    return rows
+
+
+def _error(rows, n):
+    return sum(count / n * abs(mean - share) for mean, share, count in rows)
+
+
+@planted("reliability_table", "a confidence of exactly 1 are missing")
+def loses_the_surest(confidence, right, bins=10):
+    rows = _rows((confidence * bins).floor().long(), confidence, right, bins)
+    return rows, _error(rows, sum(count for *_, count in rows))
+
+
+@planted("reliability_table", "belongs to the upper one")
+def closes_bins_on_the_right(confidence, right, bins=10):
+    edges = torch.arange(1, bins + 1, dtype=torch.float64) / bins
+    rows = _rows(torch.bucketize(confidence, edges), confidence, right, bins)
+    return rows, _error(rows, len(right))
+
+
+@planted("reliability_table", "with nan: a mean over nothing")
+def means_over_nothing(confidence, right, bins=10):
+    index = (confidence * bins).long().clamp(max=bins - 1)
+    rows = []
+    for i in range(bins):
+        chosen = index == i
+        rows.append(
+            (confidence[chosen].mean().item(), right[chosen].double().mean().item(), chosen.sum().item())
+        )
+    return rows, sum(c * abs(a - b) for a, b, c in rows if c) / len(right)
+
+
+@planted("reliability_table", "with a count of 0")
+def zeros_for_nobody(confidence, right, bins=10):
+    index = (confidence * bins).long().clamp(max=bins - 1)
+    counts = torch.bincount(index, minlength=bins)
+    sums = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, confidence)
+    hits = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, right.double())
+    rows = [
+        (s / max(c, 1), h / max(c, 1), c) for s, h, c in zip(*map(torch.Tensor.tolist, (sums, hits, counts)))
+    ]
+    return rows, _error(rows, len(right))
+
+
+@planted("reliability_table", "In the error every bin counts alike")
+def averages_bins(confidence, right, bins=10):
+    rows = _rows((confidence * bins).long().clamp(max=bins - 1), confidence, right, bins)
+    return rows, sum(abs(mean - share) for mean, share, _ in rows) / len(rows)
+
+
+@planted("reliability_table", "too high and too low cancel: a gap has no sign")
+def gaps_with_a_sign(confidence, right, bins=10):
+    rows = _rows((confidence * bins).long().clamp(max=bins - 1), confidence, right, bins)
+    return rows, sum(count / len(right) * (mean - share) for mean, share, count in rows)
+
+
+@planted("reliability_table", "The error is its largest gap")
+def takes_the_largest_gap(confidence, right, bins=10):
+    rows = _rows((confidence * bins).long().clamp(max=bins - 1), confidence, right, bins)
+    return rows, max(abs(mean - share) for mean, share, _ in rows)
+
+
+@planted("reliability_table", "stands the middle of the bin")
+def middles_of_bins(confidence, right, bins=10):
+    rows = _rows((confidence * bins).long().clamp(max=bins - 1), confidence, right, bins)
+    rows = [((int(mean * bins) + 0.5) / bins, share, count) for mean, share, count in rows]
+    return rows, _error(rows, len(right))
+
+
+@planted("reliability_table", "There are ten bins, whatever")
+def tenths(confidence, right, bins=10):
+    rows = _rows((10 * confidence).long().clamp(max=9), confidence, right, 10)
+    return rows, _error(rows, len(right))
+
+
+@cheats("reliability_table", "write it yourself")
+def fetches_the_table(confidence, right, bins=10):
+    return studies.reliability(confidence, right, bins), studies.calibration_error(confidence, right, bins)
+
+
+def _lowest(logits, labels, candidates, loss=F.cross_entropy):
+    losses = torch.stack([loss(logits / T, labels) for T in candidates])
+    return candidates[losses.argmin()]
+
+
+def _both_losses(data, T):
+    logits, labels = data
+    return F.cross_entropy(logits, labels).item(), F.cross_entropy(logits / T, labels).item()
+
+
+@planted("fit_temperature", "T is chosen on the test pictures. What is fitted there")
+def fits_where_it_tests(validation, test, candidates):
+    T = _lowest(*test, candidates)
+    return T, *_both_losses(test, T)
+
+
+@planted("fit_temperature", "both losses are those of the validation pictures")
+def tests_where_it_fits(validation, test, candidates):
+    T = _lowest(*validation, candidates)
+    return T, *_both_losses(validation, T)
+
+
+@planted("fit_temperature", "You multiply by T")
+def makes_logits_larger(validation, test, candidates):
+    logits, labels = validation
+    T = min(candidates, key=lambda T: F.cross_entropy(T * logits, labels))
+    logits, labels = test
+    return T, F.cross_entropy(logits, labels).item(), F.cross_entropy(T * logits, labels).item()
+
+
+@planted("fit_temperature", "You choose by the accuracy")
+def best_accuracy(validation, test, candidates):
+    logits, labels = validation
+    hits = [((logits / T).argmax(dim=1) == labels).sum().item() for T in candidates]
+    T = candidates[hits.index(max(hits))]
+    return T, *_both_losses(test, T)
+
+
+@planted("fit_temperature", "with the largest loss")
+def argmax_of_losses(validation, test, candidates):
+    T = _lowest(*validation, candidates, loss=lambda logits, labels: -F.cross_entropy(logits, labels))
+    return T, *_both_losses(test, T)
+
+
+@planted("fit_temperature", "Softmax is taken twice")
+def softmax_before_the_loss(validation, test, candidates):
+    def loss(logits, labels):
+        return F.cross_entropy(logits.softmax(dim=-1), labels)
+
+    T = _lowest(*validation, candidates, loss=loss)
+    logits, labels = test
+    return T, loss(logits, labels).item(), loss(logits / T, labels).item()
+
+
+@planted("fit_temperature", "first without T (T = 1), then with it")
+def after_before(validation, test, candidates):
+    T = _lowest(*validation, candidates)
+    return T, *reversed(_both_losses(test, T))
+
+
+@planted("fit_temperature", "the place of T in the list")
+def place_of_the_lowest(validation, test, candidates):
+    T = _lowest(*validation, candidates)
+    return candidates.index(T), *_both_losses(test, T)
+
+
+@planted("fit_temperature", "where mean confidence and accuracy are nearest")
+def nearest_mean(validation, test, candidates):
+    def gap(logits, labels):
+        sure, answer = logits.softmax(dim=1).max(dim=1)
+        return (sure.mean() - (answer == labels).float().mean()).abs()
+
+    T = _lowest(*validation, candidates, loss=gap)
+    return T, *_both_losses(test, T)
+
+
+@cheats("fit_temperature", "write it yourself")
+def fetches_the_temperature(validation, test, candidates):
+    return studies.fit_temperature(validation, test, candidates)
+
+
+# --- 12 ----------------------------------------------------------------------------------
+
+
+def _mean_and_ends(gains, factor, share):
+    gains = torch.tensor(gains, dtype=torch.float64)
+    mean, half = gains.mean().item(), (factor * share * gains.std()).item()
+    return mean, mean - half, mean + half
+
+
+@planted("paired_interval", "Pair equal seeds: a dictionary has its own order")
+def zips_what_is_not_sorted(values, reference):
+    gains = [a - b for a, b in zip(values.values(), reference.values())]
+    return _mean_and_ends(gains, studies.student_t(len(gains) - 1), len(gains) ** -0.5)
+
+
+@planted("paired_interval", "The sign is wrong")
+def reference_minus_values(values, reference):
+    gains = [reference[s] - values[s] for s in values.keys() & reference.keys()]
+    return _mean_and_ends(gains, studies.student_t(len(gains) - 1), len(gains) ** -0.5)
+
+
+@planted("paired_interval", "The factor is 1.96")
+def normal_with_few_seeds(values, reference):
+    gains = [values[s] - reference[s] for s in values.keys() & reference.keys()]
+    return _mean_and_ends(gains, 1.96, len(gains) ** -0.5)
+
+
+@planted("paired_interval", "The factor has n degrees of freedom")
+def as_many_freedoms_as_seeds(values, reference):
+    gains = [values[s] - reference[s] for s in values.keys() & reference.keys()]
+    return _mean_and_ends(gains, studies.student_t(len(gains)), len(gains) ** -0.5)
+
+
+@planted("paired_interval", "That of their mean is √n times as narrow")
+def interval_of_one_seed(values, reference):
+    gains = [values[s] - reference[s] for s in values.keys() & reference.keys()]
+    return _mean_and_ends(gains, studies.student_t(len(gains) - 1), 1.0)
+
+
+@planted("paired_interval", "pooled, as if seeds did not pair")
+def two_groups_of_equal_scatter(values, reference):
+    a, b = (torch.tensor(list(group.values()), dtype=torch.float64) for group in (values, reference))
+    freedom = len(a) + len(b) - 2
+    variance = ((a - a.mean()).square().sum() + (b - b.mean()).square().sum()) / freedom
+    half = (studies.student_t(freedom) * (variance * (1 / len(a) + 1 / len(b))).sqrt()).item()
+    mean = (a.mean() - b.mean()).item()
+    return mean, mean - half, mean + half
+
+
+@planted("paired_interval", "compared as if seeds did not pair (Welch)")
+def welch_in_place_of_pairs(values, reference):
+    found = studies.welch_difference(list(values.values()), list(reference.values()))
+    return found.mean, found.low, found.high
+
+
+@planted("paired_interval", "Asked for are the mean and both ends")
+def plus_and_minus(values, reference):
+    gains = [values[s] - reference[s] for s in values.keys() & reference.keys()]
+    mean, _, high = _mean_and_ends(gains, studies.student_t(len(gains) - 1), len(gains) ** -0.5)
+    return mean, high - mean
+
+
+@cheats("paired_interval", "write it yourself")
+def asks_the_course_for_the_difference(values, reference):
+    found = studies.paired_difference(values, reference)
+    return found.mean, found.low, found.high
+
+
+def _until_shown(factor, effect, deviation, power, found=lambda gains: gains.std(dim=1)):
+    generator = torch.Generator().manual_seed(3)
+    for n in range(2, 60):
+        gains = effect + deviation * torch.randn(20_000, n, generator=generator)
+        shown = gains.mean(dim=1).abs() > factor(n) * found(gains) / n**0.5
+        if shown.double().mean() >= power:
+            return n
+    return 60
+
+
+@planted("seeds_needed", "The factor is 1.96 whatever the number of seeds")
+def two_deviations_whatever_n(effect, deviation, power=0.75):
+    return _until_shown(lambda n: 1.96, effect, deviation, power)
+
+
+@planted("seeds_needed", "the formula for a known deviation")
+def formula_from_a_book(effect, deviation, power=0.75):
+    normal = torch.distributions.Normal(0.0, 1.0)
+    z = 1.96 + normal.icdf(torch.tensor(power)).item()
+    return max(2, math.ceil((z * deviation / effect) ** 2))
+
+
+@planted("seeds_needed", "The factor has n degrees of freedom. It is n - 1")
+def freedom_of_n(effect, deviation, power=0.75):
+    return _until_shown(lambda n: studies.student_t(n), effect, deviation, power)
+
+
+@planted("seeds_needed", "Then about half of the studies miss it")
+def effect_as_long_as_half_the_interval(effect, deviation, power=0.75):
+    n = 2
+    while studies.student_t(n - 1) * deviation / math.sqrt(n) >= effect:
+        n += 1
+    return n
+
+
+@planted("seeds_needed", "Two deviations are added")
+def adds_the_noise_of_both(effect, deviation, power=0.75):
+    return _until_shown(lambda n: studies.student_t(n - 1), effect, 2**0.5 * deviation, power)
+
+
+@planted("seeds_needed", "One too few")
+def the_last_that_is_not_enough(effect, deviation, power=0.75):
+    return _until_shown(lambda n: studies.student_t(n - 1), effect, deviation, power) - 1
+
+
+@planted("seeds_needed", "The power is always 0.75")
+def power_of_the_default(effect, deviation, power=0.75):
+    return _until_shown(lambda n: studies.student_t(n - 1), effect, deviation, 0.75)
+
+
+@planted("seeds_needed", "the number of runs, two for each seed")
+def counts_runs(effect, deviation, power=0.75):
+    return 2 * _until_shown(lambda n: studies.student_t(n - 1), effect, deviation, power)
+
+
+def _asked(rows, columns, colours, answers):
+    return tokens_at(rows, columns, colours), answers
+
+
+def _drawn(B, generator, high=4):
+    return torch.randint(high, (B, 2), generator=generator)
+
+
+BLUE_AND_ORANGE = torch.tensor([[0, 1]])
+
+
+@planted("needs_mask", "the notebook's own question, in rows")
+def asks_touching_again(B, generator):
+    answers = torch.randint(2, (B,), generator=generator)
+    columns = torch.tensor([[3, 0], [1, 2]])[answers]
+    rows = _drawn(B, generator)[:, :1].expand(B, 2)
+    return _asked(rows, columns, BLUE_AND_ORANGE.expand(B, 2), answers)
+
+
+@planted("needs_mask", "a model without the mask can be always right")
+def asks_for_the_same_colour(B, generator):
+    colours = _drawn(B, generator, 2)
+    rows, columns = torch.tensor([[0, 2]]).expand(B, 2), torch.tensor([[0, 2]]).expand(B, 2)
+    return _asked(rows, columns, colours, (colours[:, 0] == colours[:, 1]).long())
+
+
+@planted("needs_mask", "but not all of them equally often")
+def near_or_not(B, generator):
+    """1: the two columns of the middle. 0: both ends, or two columns that are further apart."""
+    kind = torch.randint(4, (B,), generator=generator)
+    columns = torch.tensor([[1, 2], [1, 2], [3, 0], [0, 2]])[kind]
+    rows = _drawn(B, generator)[:, :1].expand(B, 2)
+    return _asked(rows, columns, BLUE_AND_ORANGE.expand(B, 2), (kind < 2).long())
+
+
+@planted("needs_mask", "the same picture comes with both answers")
+def answers_by_chance(B, generator):
+    answers = torch.randint(2, (B,), generator=generator)
+    rows, columns = torch.tensor([[1, 1]]).expand(B, 2), torch.tensor([[1, 2]]).expand(B, 2)
+    return _asked(rows, columns, _drawn(B, generator, 2), answers)
+
+
+@planted("needs_mask", "guessing that wins")
+def rarely_yes(B, generator):
+    answers = (torch.rand(B, generator=generator) < 0.25).long()
+    places = torch.tensor([[3, 0], [1, 2]])[answers]
+    return _asked(places, places, BLUE_AND_ORANGE.expand(B, 2), answers)
+
+
+@planted("needs_mask", "draw all from `generator`")
+def forgets_the_generator(B, generator):
+    answers = torch.randint(2, (B,))
+    places = torch.tensor([[3, 0], [1, 2]])[answers]
+    return _asked(places, places, BLUE_AND_ORANGE.expand(B, 2), answers)
+
+
+@planted("needs_mask", "is not grey with two coloured tokens")
+def one_token_only(B, generator):
+    answers = torch.randint(2, (B,), generator=generator)
+    places = torch.tensor([[0, 0], [2, 2]])[answers]
+    return _asked(places, places, BLUE_AND_ORANGE.expand(B, 2), answers)
+
+
+@planted("needs_mask", "you return the shape (4000, 1), expected answers (B,)")
+def answers_in_a_column(B, generator):
+    answers = torch.randint(2, (B, 1), generator=generator)
+    places = torch.where(answers == 1, torch.tensor([1, 2]), torch.tensor([3, 0]))
+    return _asked(places, places, BLUE_AND_ORANGE.expand(B, 2), answers)
+
+
+# --- right results that a model cannot be trained with, or not everywhere ------------------
+
+NO_GRADIENT = "No gradient comes through: `detach`, `.data`, `numpy` or `no_grad` cuts it off."
+ONE_DEVICE = "It works on the CPU only: make new tensors on the device of its input."
+
+
+@cheats("window_partition", NO_GRADIENT)
+def cuts_a_detached_map(x, M):
+    B, H, W, C = x.shape
+    return x.detach().view(B, H // M, M, W // M, M, C).transpose(2, 3).reshape(B, -1, M * M, C)
+
+
+@cheats("window_partition", NO_GRADIENT)
+def cuts_a_list(x, M):
+    x = torch.tensor(x.tolist())
+    return x.unfold(1, M, M).unfold(2, M, M).flatten(1, 2).flatten(3).mT
+
+
+@cheats("window_reverse", ONE_DEVICE)
+def fills_a_map_on_the_cpu(windows, M, H, W):
+    out = torch.zeros(len(windows), H // M, M, W // M, M, windows.shape[-1])
+    out[:] = windows.view(len(windows), H // M, W // M, M, M, -1).transpose(2, 3)
+    return out.flatten(3, 4).flatten(1, 2)
+
+
+@cheats("patch_embed", "No gradient reaches `weight`: `detach`, `.data`, `numpy` or `no_grad` cuts it off.")
+def takes_the_data_of_the_filters(images, weight, bias):
+    P = weight.shape[-1]
+    x = images.unfold(2, P, P).unfold(3, P, P).permute(0, 2, 3, 1, 4, 5).flatten(3)
+    return x @ weight.data.flatten(1).T + bias
+
+
+def _attends(x, qkv, proj, num_heads, bias, mask, cut=lambda k: k):
+    q, k, v = qkv(x).unflatten(-1, (3, num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+    scores = q @ cut(k).mT / math.sqrt(q.shape[-1]) + bias
+    scores = scores if mask is None else scores.masked_fill(~mask[:, None], -math.inf)
+    return proj((scores.softmax(-1) @ v).transpose(2, 3).flatten(3))
+
+
+@cheats("attention", "A part of the gradient of `x` is missing: does `detach` or `no_grad` cut it off?")
+def attends_with_keys_that_do_not_learn(x, qkv, proj, num_heads, bias, mask=None):
+    return _attends(x, qkv, proj, num_heads, bias, mask, cut=torch.detach)
+
+
+@cheats("attention", "No gradient reaches `bias`")
+def attends_with_a_bias_that_does_not_learn(x, qkv, proj, num_heads, bias, mask=None):
+    return _attends(x, qkv, proj, num_heads, bias.data, mask)
+
+
+@cheats("attention", "In training, your code stops at `q *= 1 / math.sqrt(q.shape[-1])` with RuntimeError")
+def scales_a_view_in_place(x, qkv, proj, num_heads, bias, mask=None):
+    q, k, v = qkv(x).unflatten(-1, (3, num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+    q *= 1 / math.sqrt(q.shape[-1])
+    scores = q @ k.mT + bias
+    scores = scores if mask is None else scores.masked_fill(~mask[:, None], -math.inf)
+    return proj((scores.softmax(-1) @ v).transpose(2, 3).flatten(3))
+
+
+@cheats("to_windows", ONE_DEVICE)
+def leaves_the_mask_on_the_cpu(x, M, shift):
+    H, W = x.shape[1:3]
+    shifts = shift if H > M else 0, shift if W > M else 0
+    windows = window_partition(F.pad(x, (0, 0, 0, -W % M, 0, -H % M)).roll([-s for s in shifts], (1, 2)), M)
+    return windows, shifted_window_mask(H, W, M, shift) if H % M or W % M or any(shifts) else None
+
+
+def _drops(x, drop_prob, kept):
+    return x * kept(len(x)).view(-1, *[1] * (x.ndim - 1)).to(x) / (1 - drop_prob)
+
+
+SAME_DRAW = "Every call draws the same: its random numbers start anew each time. Draw without a seed."
+SAME_NUMBER = "Every call drops the same number of samples."
+
+
+@cheats("drop_path", "It sets the seed of all random numbers (`manual_seed`)")
+def sets_the_seed(x, drop_prob, training):
+    torch.manual_seed(0)
+    return x if not training else _drops(x, drop_prob, lambda B: torch.rand(B) >= drop_prob)
+
+
+@cheats("drop_path", SAME_DRAW)
+def draws_from_a_fresh_generator(x, drop_prob, training):
+    chance = torch.Generator().manual_seed(1)
+    return x if not training else _drops(x, drop_prob, lambda B: torch.rand(B, generator=chance) >= drop_prob)
+
+
+@cheats("drop_path", SAME_NUMBER)
+def drops_a_fixed_number(x, drop_prob, training):
+    return x if not training else _drops(x, drop_prob, lambda B: torch.randperm(B) >= round(drop_prob * B))
+
+
+@cheats("drop_path", SAME_NUMBER)
+def drops_below_a_quantile(x, drop_prob, training):
+    draw = torch.rand(len(x))
+    return x if not training else _drops(x, drop_prob, lambda B: draw >= draw.quantile(drop_prob))
+
+
+@cheats("drop_path", ONE_DEVICE)
+def draws_on_the_cpu(x, drop_prob, training):
+    kept = torch.rand(len(x), *[1] * (x.ndim - 1)) >= drop_prob
+    return x * kept / (1 - drop_prob) if training else x
+
+
+@cheats("drop_path", "A function of torchvision does the work: write it yourself.")
+def takes_torchvisions(x, drop_prob, training):
+    return stochastic_depth(x, drop_prob, "row", training)
+
+
+@cheats("block", "No gradient reaches `layer.norm1.weight`")
+def detaches_a_branch(x, layer):
+    x = x + layer.drop_path(_attend_with(layer, x).detach())
+    return x + layer.drop_path(layer.mlp(layer.norm2(x)))
+
+
+@cheats("block", "It changes `training` of what it is given")
+def leaves_the_layer_evaluating(x, layer):
+    x = x + layer.drop_path(_attend_with(layer, x))
+    x = x + layer.drop_path(layer.mlp(layer.norm2(x)))
+    layer.eval()
+    return x
+
+
+def _attend_with(layer, x):
+    M, shift, attn = layer.window_size, layer.shift_size, layer.attn
+    windows, mask = package_pieces.to_windows(layer.norm1(x), M, shift)
+    bias = attn.relative_position_bias()
+    windows = package_pieces.attention(windows, attn.qkv, attn.proj, attn.num_heads, bias, mask)
+    return package_pieces.from_windows(windows, M, shift, *x.shape[1:3])
+
+
+@cheats("forward", NO_GRADIENT)
+@torch.no_grad()
+def answers_without_gradients(images, model):
+    x = model.patch_embed(images)
+    for member in model.stages:
+        x = member(x)
+    return model.head(model.norm(x).mean(dim=(1, 2)))
+
+
+@cheats("forward", "It changes `training` of what it is given")
+def evaluates_first(images, model):
+    x = model.eval().patch_embed(images)
+    for member in model.stages:
+        x = member(x)
+    return model.head(model.norm(x).mean(dim=(1, 2)))
+
+
+@cheats("learning_rate", "It changes `warmup_epochs` of what it is given (a warm-up as long as the run)")
+def shortens_the_recipes_warmup(step, total_steps, recipe):
+    object.__setattr__(recipe, "warmup_epochs", min(recipe.warmup_epochs, recipe.epochs / 2))
+    return _any_rate(step, total_steps, recipe)
+
+
+def _any_rate(step, total_steps, recipe):
+    high, low = recipe.learning_rate, recipe.min_learning_rate
+    n = int(recipe.warmup_epochs / recipe.epochs * total_steps)
+    if step < n:
+        return high * (step + 1) / (n + 1)
+    share = (step - n) / max(1, total_steps - n - 1)
+    return low + (high - low) * (1 + math.cos(math.pi * share)) / 2

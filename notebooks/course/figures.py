@@ -779,7 +779,7 @@ def plot_confusion(counts, rows, columns):
 
 
 def plot_reliability(models):
-    """-> Figure: {title: [(confidence, share right, count), ...]}, one panel each, bin by bin.
+    """-> Figure: {title: [(confidence, share right, count), ...]}, one panel each, for ten bins.
 
     Above, the share that was right against the confidence, with the diagonal of a calibrated
     model; below, how many answers are that confident.
@@ -791,7 +791,8 @@ def plot_reliability(models):
         confidence, right, count = zip(*bins)
         upper.plot((0, 1), (0, 1), color="#444444", linestyle=":", linewidth=1.5)
         upper.plot(confidence, right, "o-", color=COLOURS[0], linewidth=2.5, markersize=7)
-        lower.bar(confidence, count, width=0.07, color="#999999")
+        middles = [(min(int(c * 10), 9) + 0.5) / 10 for c in confidence]  # of the bins: no bar covers another
+        lower.bar(middles, count, width=0.09, color="#999999")
         upper.set_title(title, fontsize=14)
         upper.set(xlim=(0, 1), ylim=(0, 1))
         lower.set_xlabel("confidence", fontsize=13)
@@ -800,4 +801,158 @@ def plot_reliability(models):
             ax.grid(alpha=0.3)
     axes[0][0].set_ylabel("share right", fontsize=13)
     axes[1][0].set_ylabel("answers", fontsize=13)
+    return figure
+
+
+def plot_falls(comparisons):
+    """-> Figure: [Comparison of course/controls.py, ...], one panel each: what greying its set costs.
+
+    The orange line is the map. A control that it beats has its bar and its whole interval (of the
+    paired difference) left of that line; one that it does not beat is hatched.
+    """
+    figure = Figure(figsize=(5.2 * len(comparisons), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(comparisons), squeeze=False, sharey=True)[0]
+    for ax, found in zip(axes, comparisons):
+        rows = list(found.falls)
+        for y, row in enumerate(rows):
+            fall = found.falls[row].mean().item()
+            if row == "map":
+                ax.barh(y, fall, color=COLOURS[5], height=0.7)
+                ax.axvline(fall, color=COLOURS[5], linewidth=2)
+                continue
+            mean, half = found.difference(row)
+            style = {} if mean - half > 0 else {"hatch": "///"}
+            ax.barh(y, fall, color=COLOURS[4], edgecolor="#444444", height=0.7, **style)
+            ax.plot((fall - half, fall + half), (y, y), "k|-", linewidth=2.5, markersize=9)
+        ax.set_yticks(range(len(rows)), rows, fontsize=13)
+        said = "shown" if found.shown() else "not shown"
+        ax.set_title(f"{found.name}, {found.k} of {found.tokens} grey: {said}", fontsize=13)
+        ax.set_xlabel("the logit falls by", fontsize=13)
+        ax.tick_params(labelsize=12)
+    axes[0].invert_yaxis()  # shared by all
+    return figure
+
+
+def plot_groups(groups, ylabel):
+    """-> Figure: {group: {label: (value, half)}}: bars side by side in groups, a line of ± half at each."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    ax = figure.subplots()
+    labels = list(next(iter(groups.values())))
+    width = 0.8 / len(labels)
+    styles = zip((COLOURS[5], COLOURS[4], COLOURS[0], COLOURS[1], "#dddddd"), ("", "//", "", "..", ""))
+    for i, (label, (colour, hatch)) in enumerate(zip(labels, styles)):
+        x = [g + (i - (len(labels) - 1) / 2) * width for g in range(len(groups))]
+        values, halves = zip(*(bars[label] for bars in groups.values()))
+        ax.bar(x, values, width, color=colour, edgecolor="#444444", hatch=hatch, label=label)
+        ax.errorbar(x, values, halves, fmt="none", ecolor="black", elinewidth=2, capsize=4)
+    ax.axhline(0, color="black", linewidth=1)
+    ax.set_xticks(range(len(groups)), list(groups), fontsize=13)
+    ax.set_ylabel(ylabel, fontsize=13)
+    ax.tick_params(labelsize=12)
+    ax.legend(fontsize=12, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.grid(axis="y", alpha=0.3)
+    return figure
+
+
+# --- steps of notebooks 10 and 12 ---------------------------------------------------------
+
+
+def plot_temperature_step(bins, T, temperatures, losses):
+    """-> Figure: a step of the search for a temperature, for `show_frames`.
+
+    Left the share right against confidence with this T, `bins` as `plot_reliability` takes them; right
+    the loss over all temperatures, with a dot at this T.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot((0, 1), (0, 1), color="#444444", linestyle=":", linewidth=1.5)
+    left.plot([c for c, *_ in bins], [share for _, share, _ in bins], "o-", color=COLOURS[0], linewidth=2.5)
+    left.set(xlim=(0, 1), ylim=(0, 1))
+    left.set_xlabel("confidence", fontsize=13)
+    left.set_ylabel("share right", fontsize=13)
+    left.set_title(f"T = {T:.2f}", fontsize=15)
+    right.plot(temperatures, losses, color="black", linewidth=2.5)
+    at = min(range(len(temperatures)), key=lambda i: abs(temperatures[i] - T))
+    right.plot(temperatures[at], losses[at], "o", color=COLOURS[5], markersize=13)
+    right.set_xlabel("temperature T", fontsize=13)
+    right.set_ylabel("loss", fontsize=13)
+    for ax in (left, right):
+        ax.tick_params(labelsize=12)
+        ax.grid(alpha=0.3)
+    return figure
+
+
+def _token_colours(picture, row):
+    """(3, 32, 32) in [0, 1] of 4 x 4 tokens -> the colours of one row's four."""
+    return [tuple(picture[:, 8 * row + 4, 8 * column + 4].tolist()) for column in range(4)]
+
+
+def plot_ring_step(picture, row, moved):
+    """-> Figure: what a model without the mask makes of a picture of 4 x 4 tokens, for `show_frames`.
+
+    The picture (3, 32, 32) in [0, 1] is moved to the right by `moved` tokens, what leaves comes in at
+    the left. Left the windows of block 1, in the middle those of block 2, right the tokens of `row` on
+    a ring, with the windows of both as arcs: inside block 1, outside block 2.
+    """
+    figure, (first, second, ring) = panels(1, 3, size=2.8)
+    seen = picture.roll(round(8 * moved), dims=2)
+    for ax, bounds, title in (
+        (first, [(0, 2), (2, 4)], "block 1"),
+        (second, [(-1, 1), (1, 3), (3, 5)], "block 2, no mask"),
+    ):
+        draw_picture(ax, seen, title)
+        draw_windows(ax, bounds, bounds, unit=8, numbers=False, colour="black")
+        ax.set(xlim=(-0.5, 31.5), ylim=(31.5, -0.5))
+
+    def around(place):  # clockwise from the top; place 0 is the first token's
+        angle = torch.as_tensor(place) * torch.pi / 2 + torch.pi / 4
+        return torch.sin(angle), torch.cos(angle)
+
+    for radius, starts, line in ((0.7, (0, 2), "-"), (1.3, (1, 3), "--")):
+        for start in starts:
+            x, y = around(torch.linspace(start - 0.3, start + 1.3, 40))
+            ring.plot(radius * x, radius * y, color="black", linewidth=3, linestyle=line)
+    for place, colour in enumerate(_token_colours(picture, row)):
+        x, y = around(place + float(moved))
+        ring.plot(x, y, "o", color=colour, markeredgecolor="black", markersize=20)
+    ring.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
+    ring.axis("off")
+    ring.set_title(f"the row as a ring, moved by {moved:g}", fontsize=13)
+    return figure
+
+
+def plot_mirror_step(picture, turned):
+    """-> Figure: a picture of 4 x 4 tokens on its way to its mirror image, for `show_frames`.
+
+    `turned` from 0, the picture (3, 32, 32) in [0, 1], to 1, its mirror image. Above the windows of both
+    blocks, below the tokens of each window, sorted by colour: that is all that attention without a bias
+    knows of them.
+    """
+    figure, axes = panels(2, 2, size=2.6)
+    scale = float(torch.cos(torch.tensor(torch.pi * turned)))  # 1, the picture, to -1, its mirror image
+    colours = [_token_colours(picture, row) for row in range(4)]
+    blocks = (("block 1", [(0, 2), (2, 4)]), ("block 2", [(0, 1), (1, 3), (3, 4)]))
+    for above, below, (title, bounds) in zip(axes[:2], axes[2:], blocks):
+        for row, column in product(range(4), range(4)):
+            left, right = sorted((scale * (column - 2), scale * (column - 1)))
+            square = {"facecolor": colours[row][column], "edgecolor": "white", "linewidth": 0.7}
+            above.add_patch(Rectangle((left, row), right - left, 1, **square))
+        for (top, bottom), (start, end) in product(bounds, bounds):
+            left, right = sorted((scale * (start - 2), scale * (end - 2)))
+            outline = {"fill": False, "edgecolor": "black", "linewidth": 3}
+            above.add_patch(Rectangle((left, top), right - left, bottom - top, **outline))
+            bag = sorted(
+                (colours[row][column] for row in range(top, bottom) for column in range(start, end)),
+                key=lambda colour: max(colour) - min(colour),
+                reverse=True,
+            )
+            x, y = scale * ((start + end) / 2 - 2), (top + bottom) / 2
+            for i, colour in enumerate(bag):
+                at = (x + 0.24 * (i - (len(bag) - 1) / 2), y)
+                below.plot(*at, "s", color=colour, markeredgecolor="black", markersize=8)
+        above.set_title(title, fontsize=13)
+        for ax in (above, below):
+            ax.set(xlim=(-2.1, 2.1), ylim=(4.1, -0.1), aspect="equal")
+            ax.axis("off")
+        below.set_title("what is in each window", fontsize=12)
     return figure

@@ -72,7 +72,8 @@ class Difference:
         if math.isinf(self.half):
             return f"{self.mean:+6.2f} ±  ???  not shown: one seed has no scatter"
         said = "shown" if self.shown else "not shown"
-        return f"{self.mean:+6.2f} ± {self.half:5.2f}  {said} ({way}, {self.freedom:.3g} degrees of freedom)"
+        freedom = f"{self.freedom:.3g} degree{'s' * (self.freedom != 1)} of freedom"
+        return f"{self.mean:+6.2f} ± {self.half:5.2f}  {said} ({way}, {freedom})"
 
 
 @cache

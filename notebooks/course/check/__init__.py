@@ -1,4 +1,4 @@
-"""Checks for the exercises of notebooks 02 to 09 and 14: they say what is wrong, never the answer.
+"""Checks for the exercises of notebooks 02 to 12 and 14: they say what is wrong, never the answer.
 
     from course import check
 
@@ -7,15 +7,17 @@
 prints a verdict of a few lines, returns it, and shows what the function does if it is right.
 """
 
+from course.check.ablations import needs_mask, paired_interval, seeds_needed
 from course.check.bug_hunt import (
     additive_mask,
     assert_mask,
-    bias_per_head,
-    drop_branch,
-    pad_to_windows,
+    changed_by,
+    differing,
     received_attention,
-    shifts_of,
+    shapes_of,
 )
+from course.check.evaluate import fit_temperature, reliability_table, wilson_interval
+from course.check.look_inside import content_share, fair_control, own_map, rollout
 from course.check.patch_embed import absorb_normalization, pad_centred, patch_embed, patches_back
 from course.check.patch_merging import mean_merge, patch_merging, ungather
 from course.check.relative_position_bias import (
@@ -60,7 +62,10 @@ _ALL = (
     *(shifted_window_mask, to_windows, from_windows, cyclic_shift, mask_by_distance, influence),
     *(drop_path, block, stage, forward, count_parameters, deepen, add_branch),  # notebook 08
     *(learning_rate, training_step, trapezoid, clip_by_hand, accumulate),  # notebook 09
-    *(additive_mask, received_attention, drop_branch),  # notebook 14
-    *(pad_to_windows, bias_per_head, shifts_of, assert_mask),
+    *(wilson_interval, reliability_table, fit_temperature),  # notebook 10
+    *(fair_control, content_share, rollout, own_map),  # notebook 11
+    *(needs_mask, paired_interval, seeds_needed),  # notebook 12
+    *(shapes_of, differing, changed_by),  # notebook 14
+    *(additive_mask, assert_mask, received_attention),
 )
 EXERCISES = {exercise.name: exercise for exercise in _ALL}

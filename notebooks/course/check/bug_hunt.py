@@ -1,6 +1,7 @@
-"""Checks of notebook 14: six functions to repair, and a test to write.
+"""Checks of notebook 14: the three tools of the hunt, two functions to repair, and a test to write.
 
-The checks know the code as found, and incomplete repairs; the test is tried on a right mask and wrong ones.
+The checks know incomplete repairs; the test is tried on a right mask and wrong ones. What a drawn case
+asks for is checked in course/hunt.py.
 """
 
 import math
@@ -10,12 +11,297 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 
-from course import figures
-from course.check.core import Exercise, Symptom, as_tensor, numbered, sample_image
+from course import figures, hunt
+from course.check.core import Exercise, Symptom, as_tensor, sample_image
 from course.check.shifted_windows import large_attention, true_windows
+from swin_cifar.config import SwinConfig
 from swin_cifar.inspection import block_attention
-from swin_cifar.model import SwinTransformerBlock
-from swin_cifar.windows import relative_position_index, shifted_window_mask, window_partition, window_reverse
+from swin_cifar.model import SwinTransformer, SwinTransformerBlock
+from swin_cifar.windows import shifted_window_mask, window_partition, window_reverse
+
+# --- shapes_of ---------------------------------------------------------------------------
+
+
+def _model(depths):
+    heads = tuple(2 for _ in depths)
+    return SwinTransformer(SwinConfig(16, 2, 3, 4, depths, heads, 2)).requires_grad_(False)
+
+
+def _shapes(model, images, first=True, merging="after the first stage", cut=slice(None)):
+    """With a mistake, if asked for."""
+    x = model.patch_embed(images)
+    shapes = [x.shape] if first else []
+    for i, stage in enumerate(model.stages):
+        x = stage.downsample(x)
+        if merging == "in each" or (i > 0 and merging == "after the first stage"):
+            shapes.append(x.shape)
+        for block in stage.blocks:
+            x = block(x)
+            shapes.append(x.shape)
+    return [tuple(shape)[cut] for shape in shapes]
+
+
+def _draw_shapes(function):
+    shapes = function(_model((2, 2)), torch.zeros(1, 3, 18, 22))
+    figure, axes = figures.panels(1, len(shapes), size=1.9)
+    for i, (ax, (_, H, W, C)) in enumerate(zip(axes, shapes)):
+        canvas = torch.zeros(9, 11)
+        rows, columns = torch.arange(H)[:, None], torch.arange(W)
+        canvas[:H, :W] = 1 + (rows + columns) % 2  # a chequered map
+        ax.imshow(canvas.numpy(), cmap="Purples", vmin=0, vmax=4)
+        ax.set_title(f"{i}: {H} × {W}, C = {C}", fontsize=12)
+        ax.axis("off")
+    return figure, "Six maps: three of 9 by 11 tokens with 4 channels, three of 5 by 6 tokens with 8."
+
+
+shapes_of = Exercise(
+    "shapes_of",
+    answer=hunt.shapes_of,
+    cases=lambda: {
+        "one block, then two": (_model((1, 2)), torch.randn(2, 3, 12, 8)),
+        "three stages, odd sides": (_model((2, 1, 1)), torch.randn(1, 3, 18, 10)),
+    },
+    mistakes={
+        "The first shape is missing: the one after the patch embedding.": partial(_shapes, first=False),
+        "The shapes after the mergings are missing.": partial(_shapes, merging="never"),
+        "There is a shape too many at the first stage: it has no merging, its `downsample` does nothing.": (
+            partial(_shapes, merging="in each")
+        ),
+        "These are the shapes after the whole stages. Asked for is each merging and each block.": (
+            lambda model, images: [tuple(x.shape) for x in model.stage_maps(images)]
+        ),
+        "The number of pictures is missing in each shape.": partial(_shapes, cut=slice(1, None)),
+        "The channels are missing in each shape.": partial(_shapes, cut=slice(0, 3)),
+        "The pictures are no map: the first shape is that after the patch embedding.": (
+            lambda model, images: [tuple(images.shape), *_shapes(model, images)]
+        ),
+        "The logits are no map: the last shape is that after the last block.": (
+            lambda model, images: [*_shapes(model, images), tuple(model(images).shape)]
+        ),
+    },
+    picture=_draw_shapes,
+)
+
+# --- differing ---------------------------------------------------------------------------
+
+
+def _same(found, wanted):
+    return found.shape == wanted.shape and torch.allclose(found, wanted, atol=1e-4)
+
+
+def _compared(steps, right_steps, x, same=_same, fed="right", stop=False, named="name", want=False):
+    """With a mistake, if asked for."""
+    names, start, own = [], x, x
+    for i, ((name, step), (_, right)) in enumerate(zip(steps, right_steps)):
+        wanted = right(x)
+        found = step(own if fed == "own" else x)
+        own = found
+        if same(found, wanted) == want:
+            names.append(i if named == "number" else name)
+            if stop:
+                break
+        x = start if fed == "first" else wanted
+    return names
+
+
+def _double(x):
+    return 2 * x
+
+
+def _plus(x):
+    return x + torch.arange(x.shape[-1])
+
+
+def _turned(x):
+    return x.roll(1, 1)
+
+
+def _turned_back(x):
+    return x.roll(-1, 1)
+
+
+def _fails(x):
+    raise RuntimeError("the sizes of x and y must match")
+
+
+def _steps(*functions):
+    names = ("embed", "block", "merge", "norm")
+    return list(zip(names, functions))
+
+
+def _draw_differing(function):
+    right = _steps(_double, _turned, _plus, _double)
+    wrong = {
+        "block": _steps(_double, _turned_back, _plus, _double),
+        "merge": _steps(_double, _turned, _turned, _double),
+        "norm": _steps(_double, _turned, _plus, _plus),
+    }
+    figure, (ax,) = figures.panels(1, 1, size=3)
+    figure.set_size_inches(6, 2.6)
+    found = [
+        [float(name in function(steps, right, torch.randn(2, 3))) for name, _ in right]
+        for steps in wrong.values()
+    ]
+    figures.draw_heat(ax, torch.tensor(found), "which steps differ", numbers="{:.0f}")
+    ax.set_xticks(range(4), [name for name, _ in right], fontsize=12)
+    ax.set_yticks(range(3), [f"wrong {name}" for name in wrong], fontsize=12)
+    return figure, "Three programs with one wrong step each; in each row a 1 stands below that step alone."
+
+
+def _differing_cases():
+    x = torch.randn(2, 3)
+    right = _steps(_double, _turned, _plus, _turned_back)
+    return {
+        "steps that are alike": (right, list(right), x),
+        "one wrong step of four": (_steps(_double, _turned_back, _plus, _turned_back), right, x),
+        "two wrong steps": (_steps(_plus, _turned, _double, _turned_back), right, x),
+        "rounding": (_steps(lambda x: x * (2 + 1e-6), _turned, _plus, _turned_back), right, x),
+        "another shape": (
+            _steps(_double, _turned, _plus, lambda x: _turned_back(x)[:1]),
+            _steps(_double, _turned, _plus, lambda x: _turned_back(x)[:1].expand(2, 3)),
+            x,
+        ),
+        "nan": (_steps(_double, lambda x: x / 0 * 0, _plus, _turned_back), right, x),
+        "differences of both signs": (
+            _steps(_double, lambda x: _turned(x) + torch.tensor([1.0, -1.0, 0.0]), _plus, _turned_back),
+            *(right, x),
+        ),
+        "smaller numbers": (_steps(_double, _turned, lambda x: _plus(x) - 1, _turned_back), right, x),
+        "a step that is wrong for large numbers": (
+            _steps(_double, lambda x: _turned(x).clamp(max=3), _plus, _turned_back),
+            *(right, torch.linspace(-2, 2, 6).view(2, 3)),
+        ),
+        "a step that fails": (_steps(_double, _turned, _fails, _turned_back), right, x),
+    }
+
+
+differing = Exercise(
+    "differing",
+    answer=hunt.differing,
+    cases=_differing_cases,
+    mistakes={
+        "Each step gets what the wrong steps before it have made. So what comes after the first wrong step "
+        "differs as well, even if it is right: hand the right output on.": partial(_compared, fed="own"),
+        "Each step gets x, the input of the first. Hand on what the right step has made.": (
+            partial(_compared, fed="first")
+        ),
+        "It stops at the first step that differs. There may be more.": partial(_compared, stop=True),
+        "Asked for are names, not numbers.": partial(_compared, named="number"),
+        "These are the steps that agree. Asked for are the others.": partial(_compared, want=True),
+        "It asks for equality to the last bit. Two programs may add up in another order: allow 1e-4.": (
+            partial(_compared, same=torch.equal)
+        ),
+        "Only shapes are compared.": partial(_compared, same=lambda a, b: a.shape == b.shape),
+        "nan is taken for right: `nan > 1e-4` is False.": partial(
+            _compared, same=lambda a, b: a.shape == b.shape and not (a - b).abs().max() > 1e-4
+        ),
+        "Another shape is taken for right, where broadcasting makes it fit.": partial(
+            _compared, same=lambda a, b: bool(((a - b).abs() < 1e-4).all())
+        ),
+        "Another shape, and nan, are taken for right.": partial(
+            _compared, same=lambda a, b: not (a - b).abs().max() > 1e-4
+        ),
+        "Differences of both signs cancel out: take their size before you take a mean or a sum.": partial(
+            _compared, same=lambda a, b: a.shape == b.shape and bool((a - b).mean().abs() < 1e-4)
+        ),
+        "A number that is too small is taken for right: take the size of the difference.": partial(
+            _compared, same=lambda a, b: a.shape == b.shape and bool(((a - b) < 1e-4).all())
+        ),
+    },
+    picture=_draw_differing,
+)
+
+# --- changed_by --------------------------------------------------------------------------
+
+
+def _changes(function, x, token, change="noise", seen="any"):
+    """With a mistake, if asked for."""
+    other, (row, column) = x.clone(), token
+    noise = torch.randn(x.shape[-1])
+    if change == "constant":
+        other[0, row, column] += 1
+    elif change == "row":
+        other[0, row] += noise
+    elif change == "swapped":
+        other[0, column, row] += noise
+    elif change == "channel":
+        other[0, row, column, 0] += 1
+    else:
+        other[0, row, column] += noise
+    difference = function(other) - function(x)
+    if seen == "input":
+        difference = other - x
+    if seen == "sum":
+        return difference.sum(dim=-1)[0].abs() > 1e-5
+    if seen == "first":
+        return difference[0, ..., 0].abs() > 1e-5
+    if seen == "all":
+        return (difference.abs() > 1e-5).all(dim=-1)[0]
+    if seen == "up":
+        return (difference > 1e-5).any(dim=-1)[0]
+    changed = (difference.abs() > 1e-5).any(dim=-1)[0]
+    return ~changed if seen == "others" else changed
+
+
+def _below(x):
+    """Each output is the token and the one above it, normalised."""
+    x = F.layer_norm(x, x.shape[-1:])
+    return x + x.roll(1, 1)
+
+
+def _pairs(x):
+    """Four channels: what is left of each token, with both signs, and nothing twice."""
+    left = x.roll(1, 2).abs().sum(dim=-1, keepdim=True)
+    return torch.cat([0 * left, left, -left, 0 * left], dim=-1)
+
+
+def _later(x):
+    """The larger the first channel of a token, the smaller that of the token two rows below it."""
+    return F.pad(-x.roll(2, 1)[..., :1].abs(), (0, 3))
+
+
+def _attends(shift):
+    return _large_block(shift).window_attention
+
+
+def _draw_changes(function):
+    figure, axes = figures.panels(1, 3, size=2.6)
+    x, token = torch.randn(1, 8, 8, 8), (2, 4)
+    functions = {"no shift": _attends(0), "shift 2": _attends(2), "one row below, too": _below}
+    for ax, (name, each) in zip(axes, functions.items()):
+        figures.draw_picture(ax, sample_image(), name)
+        figures.draw_changed(ax, function(each, x, token), token, unit=4)
+    return figure, "A changed token and the outputs that change: 16 of its window, 16 of another, and 2."
+
+
+changed_by = Exercise(
+    "changed_by",
+    answer=hunt.changed_by,
+    cases=lambda: {
+        "windows without shift": (_attends(0), torch.randn(1, 8, 12, 8), (1, 6)),
+        "windows with shift": (_attends(2), torch.randn(1, 8, 12, 8), (7, 2)),
+        "a function with a norm": (_below, torch.randn(1, 6, 8, 4), (2, 5)),
+        "a function of both signs": (_pairs, torch.randn(1, 6, 8, 4), (4, 1)),
+        "a function that falls": (_later, torch.full((1, 6, 8, 4), 2.0), (3, 0)),
+    },
+    mistakes={
+        "The same number is added to all channels. A LayerNorm takes it away again: add noise.": partial(
+            _changes, change="constant"
+        ),
+        "The whole row is changed. Asked for is one token.": partial(_changes, change="row"),
+        "Row and column of the token have changed places.": partial(_changes, change="swapped"),
+        "You compare the inputs. Asked for are the outputs of the function.": partial(_changes, seen="input"),
+        "Differences of both signs cancel out: take their size before you add them up.": partial(
+            _changes, seen="sum"
+        ),
+        "Only the first channel of the outputs is looked at.": partial(_changes, seen="first"),
+        "An output counts only if all its channels change. One is enough.": partial(_changes, seen="all"),
+        "What becomes smaller is not seen: take the size of the difference.": partial(_changes, seen="up"),
+        "These are the outputs that stay. Asked for are the others.": partial(_changes, seen="others"),
+    },
+    picture=_draw_changes,
+    axes="(H, W)",
+)
 
 # --- additive_mask -----------------------------------------------------------------------
 
@@ -192,322 +478,6 @@ received_attention = Exercise(
     picture=_draw_received,
     axes="(B, H, W)",
     call=lambda function, block, x: as_tensor(function(block, x), x.shape[:3], "(B, H, W)"),
-)
-
-# --- drop_branch -------------------------------------------------------------------------
-
-
-def _drop(x, drop_prob, training, in_evaluation="nothing", divide=True, drawn="samples", share=None):
-    """With a mistake, if asked for."""
-    keep = 1 - drop_prob
-    if drop_prob == 0:
-        return x
-    if not training and in_evaluation != "drops":
-        return x * keep if in_evaluation == "scales" else x
-    samples = (len(x), *[1] * (x.ndim - 1))
-    shape = {"samples": samples, "seed": samples, "batch": [1] * x.ndim, "numbers": x.shape}[drawn]
-    generator = torch.Generator().manual_seed(0) if drawn == "seed" else None
-    kept = torch.rand(shape, generator=generator) < (drop_prob if share == "p" else keep)
-    return x * kept / (keep if divide else 1)
-
-
-def _describe_drop(function, x, drop_prob, training):
-    """What can be said of 20 calls, whichever samples were dropped."""
-    outs = [as_tensor(function(x, drop_prob, training), x.shape, "(B, ...)") for _ in range(20)]
-    factors = (torch.stack(outs) / x).flatten(2)  # (20, B, n)
-    kept = factors != 0
-    drawn = "for each sample"
-    if (kept != kept[:, :, :1]).any():
-        drawn = "for single numbers"
-    elif kept.all() or not kept.any():
-        drawn = "all alike"
-    elif (kept == kept[:, :1]).all():
-        drawn = "once for the whole batch"
-    elif (kept == kept[:1]).all():
-        drawn = "the same in every call"
-    dropped, wanted = 1 - kept.double().mean().item(), drop_prob * training
-    return {
-        "what is dropped is drawn": drawn,
-        "factors of the branches": sorted({round(f, 3) for f in factors.unique().tolist()}),
-        "the share of dropped samples": (
-            "-"
-            if drawn == "once for the whole batch"
-            else "as asked for"
-            if abs(dropped - wanted) < 0.06
-            else "too large"
-            if dropped > wanted
-            else "too small"
-        ),
-    }
-
-
-def _draw_drop(function):
-    figure, axes = figures.panels(2, 1, size=2.2)
-    figure.set_size_inches(8, 2.6)
-    for ax, training in zip(axes, (True, False)):
-        factors = function(torch.ones(16, 1, 1, 1), 0.25, training).view(1, 16)
-        title = f"{'training' if training else 'evaluation'}: the factor of each of 16 branches"
-        figures.draw_heat(ax, factors, title, limit=1.4, numbers="{:.2f}")
-    return figure, "In training some of 16 branches have the factor 0, the others 1.33; in evaluation all 1."
-
-
-drop_branch = Exercise(
-    "drop_branch",
-    answer=_drop,
-    cases=lambda: {
-        "evaluation, p = 0.25": (torch.rand(1000, 1, 2, 3) + 1, 0.25, False),
-        "training, p = 0.25": (torch.rand(1000, 1, 2, 3) + 1, 0.25, True),
-        "training, p = 0.5, branches (B, C)": (torch.rand(1000, 3) + 1, 0.5, True),
-        "training, p = 0": (torch.rand(8, 2, 2, 2) + 1, 0.0, True),
-    },
-    mistakes={
-        "In evaluation, too, whole branches disappear: the same picture gets another answer each time.": (
-            partial(_drop, in_evaluation="drops")
-        ),
-        "Now it is the other way round: evaluation drops branches, and training none.": (
-            lambda x, p, training: _drop(x, p, not training, in_evaluation="drops") if not training else x
-        ),
-        "In evaluation the branches are made smaller. In training the kept ones have been made larger "
-        "already: on average both are equal without that.": partial(_drop, in_evaluation="scales"),
-        "Nothing is ever dropped, in training neither: that is no repair, it switches the layer off.": (
-            lambda x, p, training: x.clone()
-        ),
-        "In training the kept branches keep their size. On average the sum is smaller than in evaluation.": (
-            partial(_drop, divide=False)
-        ),
-        "One random draw decides for the whole batch. Each sample needs a draw of its own.": partial(
-            _drop, drawn="batch"
-        ),
-        "Every call drops the same samples. Each call must draw anew, and only the user sets a seed.": (
-            partial(_drop, drawn="seed")
-        ),
-        "The shares have changed places: the share p of the samples is kept, and the others are "
-        "dropped.": partial(_drop, share="p"),
-        "Single numbers are dropped: that is dropout. DropPath drops the branch of a whole sample.": (
-            partial(_drop, drawn="numbers")
-        ),
-    },
-    picture=_draw_drop,
-    call=_describe_drop,
-)
-
-# --- pad_to_windows ----------------------------------------------------------------------
-
-
-def _pad_by_glueing(x, M):
-    for dim in (1, 2):
-        missing = math.ceil(x.shape[dim] / M) * M - x.shape[dim]
-        shape = [*x.shape[:dim], missing, *x.shape[dim + 1 :]]
-        x = torch.cat([x, x.new_zeros(shape)], dim=dim)
-    return x
-
-
-def _pad_by(rows, columns, before=False):
-    """rows(n, M), columns(n, M): how many are added."""
-
-    def pad(x, M):
-        H, W = x.shape[1:3]
-        down, across = rows(H, M), columns(W, M)
-        return F.pad(x, (0, 0, across, 0, down, 0) if before else (0, 0, 0, across, 0, down))
-
-    return pad
-
-
-def _too_many(n, M):
-    return M - n % M
-
-
-def _enough(n, M):
-    return -n % M
-
-
-def _pad_swapped(x, M):
-    H, W = x.shape[1:3]
-    return F.pad(x, (0, 0, 0, -H % M, 0, -W % M))
-
-
-def _pad_channels(x, M):
-    H, W = x.shape[1:3]
-    return F.pad(x, (0, -W % M, 0, -H % M))
-
-
-def _pad_alike(axis):
-    """What one axis needs, along both."""
-    return lambda x, M: F.pad(x, (0, 0, 0, -x.shape[axis] % M, 0, -x.shape[axis] % M))
-
-
-def _pad_both_or_none(x, M):
-    H, W = x.shape[1:3]
-    return _pad_by(_too_many, _too_many)(x, M) if H % M or W % M else x
-
-
-def _draw_padded(function):
-    figure, axes = figures.panels(1, 3, size=2.6)
-    for ax, (H, W) in zip(axes, ((8, 8), (8, 6), (5, 7))):
-        tokens = (
-            sample_image()[:, : 4 * H, : 4 * W].permute(1, 2, 0).unflatten(1, (W, 4)).unflatten(0, (H, 4))
-        )
-        padded = function(tokens.transpose(1, 2).flatten(2)[None], 4)[0]  # a token is 4 x 4 pixels
-        Hp, Wp = padded.shape[:2]
-        pixels = padded.view(Hp, Wp, 4, 4, 3).transpose(1, 2).reshape(4 * Hp, 4 * Wp, 3).permute(2, 0, 1)
-        figures.draw_picture(ax, pixels, f"{H} × {W} → {Hp} × {Wp}")
-        figures.draw_grid(ax, Hp // 4, Wp // 4, unit=16)
-    return figure, "Maps of 8 by 8, 8 by 6 and 5 by 7 tokens, padded to 8 by 8; the first stays as it is."
-
-
-pad_to_windows = Exercise(
-    "pad_to_windows",
-    answer=_pad_by_glueing,
-    cases=lambda: {
-        "both sides fit": (numbered(1, 8, 4, 2), 4),
-        "the height fits": (numbered(1, 8, 5, 2), 4),
-        "the width fits": (numbered(2, 5, 8, 3), 4),
-        "no side fits": (numbered(1, 7, 11, 2), 5),
-        "a square that does not fit": (numbered(1, 7, 7, 2), 4),
-    },
-    mistakes={
-        "A side that is full already grows by a whole window: windows with nothing in them are "
-        "computed.": _pad_by(_too_many, _too_many),
-        "Full columns are left alone now. Full rows still grow.": _pad_by(_too_many, _enough),
-        "Full rows are left alone now. Full columns still grow.": _pad_by(_enough, _too_many),
-        "If only one of the two sides fits, that side still grows: each side needs a test of its own.": (
-            _pad_both_or_none
-        ),
-        "Rows get what is missing in the columns. With which axis does F.pad begin?": _pad_swapped,
-        "You add what sticks out, the remainder. Asked for is what is missing up to a full window.": (
-            _pad_by(lambda n, M: n % M, lambda n, M: n % M)
-        ),
-        "The channels grow, too: F.pad begins with the last axis, and that is C.": _pad_channels,
-        "Both sides get what is missing in the rows.": _pad_alike(1),
-        "Both sides get what is missing in the columns.": _pad_alike(2),
-        "The zeros stand above and left. They belong below and right.": (
-            _pad_by(_enough, _enough, before=True)
-        ),
-        "Tokens are cut off: the result is smaller than the map.": (
-            lambda x, M: x[:, : x.shape[1] // M * M, : x.shape[2] // M * M]
-        ),
-        "Nothing is padded, and a map that M does not divide cannot be cut into windows.": (
-            lambda x, M: x.clone()
-        ),
-    },
-    picture=_draw_padded,
-    axes="(B, H, W, C)",
-)
-
-# --- bias_per_head -----------------------------------------------------------------------
-
-
-def _bias_by_loops(table, M):
-    heads = table.shape[1]
-    bias = torch.zeros(heads, M * M, M * M)
-    for i, j in product(range(M * M), repeat=2):
-        dy, dx = i // M - j // M, i % M - j % M
-        bias[:, i, j] = table[(dy + M - 1) * (2 * M - 1) + dx + M - 1]
-    return bias
-
-
-def _add_to_scores(function, table, M):
-    """To scores of 0, as the layer does: (N, N) is added to each head, and that is no error."""
-    heads, N, added = table.shape[1], M * M, function(table, M)
-    if not (isinstance(added, torch.Tensor) and added.shape == (N, N)):
-        added = as_tensor(added, (heads, N, N), "(heads, N, N)")
-    return torch.zeros(heads, N, N) + added
-
-
-def _draw_bias(function):
-    figure, axes = figures.panels(1, 3, size=2.6)
-    bias = function(torch.randn(49, 3), 4)
-    for head, ax in enumerate(axes):
-        figures.draw_heat(ax, bias[head], f"head {head}", signed=True)
-    return figure, "The bias of three heads, 16 by 16 each, from a random table: three different patterns."
-
-
-bias_per_head = Exercise(
-    "bias_per_head",
-    answer=_bias_by_loops,
-    cases=lambda: {
-        "M = 4, 3 heads": (torch.randn(49, 3), 4),
-        "M = 2, 5 heads": (torch.randn(9, 5), 2),
-        "M = 3, 2 heads": (torch.randn(25, 2), 3),
-    },
-    mistakes={
-        "All heads get the same bias, that of head 0. What the other heads have learned is never read.": (
-            lambda table, M: table[:, 0][relative_position_index(M)]
-        ),
-        "All heads get the same bias, the mean of theirs. Each head has a bias of its own.": (
-            lambda table, M: table.mean(dim=1)[relative_position_index(M)]
-        ),
-        "Each head gets numbers of all heads: a reshape does not move an axis, it only counts on.": (
-            lambda table, M: table[relative_position_index(M)].reshape(-1, M * M, M * M)
-        ),
-        "All heads get one bias that is mixed from several heads: in the flat table, the numbers of one "
-        "offset follow each other, head after head.": (
-            lambda table, M: table.flatten()[relative_position_index(M)]
-        ),
-        "Query and key have changed places: a token above is taken for one below.": (
-            lambda table, M: table[relative_position_index(M)].permute(2, 1, 0)
-        ),
-    },
-    picture=_draw_bias,
-    axes="(heads, N, N)",
-    call=_add_to_scores,
-)
-
-# --- shifts_of ---------------------------------------------------------------------------
-
-
-def _shifts_if(goes):
-    """goes(H, W, M) -> does the map move? Along both axes alike."""
-    return lambda H, W, M, shift: (shift, shift) if goes(H, W, M) else (0, 0)
-
-
-def _draw_shifts(function):
-    figure, axes = figures.panels(1, 3, size=2.6)
-    for ax, (H, W) in zip(axes, ((8, 8), (4, 8), (4, 4))):
-        rows, columns = (true_windows(n, 4, s) for n, s in zip((H, W), function(H, W, 4, 2)))
-        figures.draw_picture(ax, sample_image()[:, : 4 * H, : 4 * W], f"{H} × {W} tokens")
-        figures.draw_windows(ax, rows, columns, unit=4, numbers=False)
-    return figure, "The true windows: nine on 8 by 8 tokens, three side by side on 4 by 8, one on 4 by 4."
-
-
-shifts_of = Exercise(
-    "shifts_of",
-    answer=lambda H, W, M, shift: tuple(shift * int(math.ceil(n / M) > 1) for n in (H, W)),
-    cases=lambda: {
-        "8 x 8 tokens, M = 4": (8, 8, 4, 2),
-        "one window, 4 x 4": (4, 4, 4, 2),
-        "one window high, 4 x 8": (4, 8, 4, 2),
-        "one window wide, 12 x 4": (12, 4, 4, 1),
-        "smaller than a window, 3 x 8": (3, 8, 4, 2),
-        "one row more, 5 x 4": (5, 4, 4, 2),
-        "smaller on both sides, 2 x 3": (2, 3, 4, 2),
-        "a block without shift": (8, 8, 4, 0),
-        "windows of 3, 4 x 3": (4, 3, 3, 1),
-        "windows of 8, 6 x 12": (6, 12, 8, 3),
-    },
-    mistakes={
-        "A map that is exactly one window is shifted: the shift and its mask cut the one window into four "
-        "that do not attend to each other.": _shifts_if(lambda H, W, M: min(H, W) >= M),
-        "A strip, one window high and two wide, does not move at all: the border between its two windows "
-        "stays closed in every block.": _shifts_if(lambda H, W, M: min(H, W) > M),
-        "A strip moves along its short side as well, where one window covers it.": (
-            _shifts_if(lambda H, W, M: max(H, W) > M)
-        ),
-        "Each axis by itself is right. But a side of exactly one window is still cut in two.": (
-            lambda H, W, M, shift: (shift if H >= M else 0, shift if W >= M else 0)
-        ),
-        "It is right for windows of 4 only. M has other values, too.": (
-            lambda H, W, M, shift: (shift if H > 4 else 0, shift if W > 4 else 0)
-        ),
-        "The axes have changed places: the height decides about the columns.": (
-            lambda H, W, M, shift: (shift if W > M else 0, shift if H > M else 0)
-        ),
-        "Everything moves, always.": lambda H, W, M, shift: (shift, shift),
-        "Nothing moves, ever: without the shift no information passes between windows.": (
-            lambda H, W, M, shift: (0, 0)
-        ),
-    },
-    picture=_draw_shifts,
 )
 
 # --- assert_mask ------------------------------------------------------------------------
