@@ -454,6 +454,7 @@ def test_what_does_not_end_well_is_stopped(attempt, says, monkeypatch, capsys):
         and says in words(verdict)
         and says in " ".join(capsys.readouterr().out.split())
     )
+    assert sys.exc_info() == (None, None, None)  # else each later error is shown as one of handling this
     assert sys.gettrace() is trace
     assert alarm is None or signal.getsignal(signal.SIGALRM) is alarm
 

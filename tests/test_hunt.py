@@ -231,7 +231,8 @@ def test_nothing_that_is_looked_at_tells_the_bug(bug, data, capsys, monkeypatch)
     case.score()
     names = next(name for name, other in hunt.BUGS.items() if other is bug)
     said = f"{case!r} {case.model!r} {vars(case)} {capsys.readouterr().out}"
-    assert bug.what not in said and f"'{names}'" not in said and bug.new not in said
+    assert bug.what not in said and f"'{names}'" not in said
+    assert bug.new not in said or bug.new.replace(".", "").isdigit()  # "1.0" is in an accuracy, too
     with pytest.raises((OSError, TypeError)):
         inspect.getsource(case.normalize)
     with pytest.raises((OSError, TypeError)):

@@ -878,6 +878,7 @@ def _cases(place):
             for M, heads in ((2, 3), (4, 2))
         },
         "shifts": {name: (*size, 4, 2) for name, size in sizes.items()},
+        "missing": {f"{n} tokens, M = {M}": (n, M) for n, M in ((8, 4), (9, 4), (15, 4), (3, 7), (14, 7))},
         "mask": {
             f"{name}, shift {shift}": (*size, 4, shift) for name, size in sizes.items() for shift in (1, 2)
         },

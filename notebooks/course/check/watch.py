@@ -91,8 +91,12 @@ class Watch:
         """Stop the student's code, but not what puts everything back in its place after it."""
         while frame and frame.f_code is not Watch.__call__.__code__:
             if frame.f_globals is self.notebook:
-                _too_long()
+                self._too_long()
             frame = frame.f_back
+
+    def _too_long(self):
+        self.end += 1  # a second stop on the way out of the first would leave that one half handled
+        raise _Stop(f"It was stopped after {SECONDS} seconds. Is there a loop that never ends?")
 
     @contextlib.contextmanager
     def _trace(self):
@@ -100,7 +104,7 @@ class Watch:
             if event == "line":
                 self.lines[frame.f_code, frame.f_lineno] += 1
                 if time.monotonic() > self.end:
-                    _too_long()
+                    self._too_long()
             return line
 
         def call(frame, event, argument):
@@ -118,10 +122,6 @@ class Watch:
     def _cut(self):
         with contextlib.redirect_stdout(_Cut(self)), contextlib.redirect_stderr(sys.stdout):
             yield
-
-
-def _too_long():
-    raise _Stop(f"It was stopped after {SECONDS} seconds. Is there a loop that never ends?")
 
 
 def _too_large():
