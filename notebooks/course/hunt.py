@@ -750,7 +750,7 @@ def _curve(program, data, steps=30):
     return losses, rates
 
 
-def _draw_symptoms(case, right, data):
+def _draw_symptoms(case, unchanged, data):
     few = data.subset(slice(0, 8))
     images = few.images / 255
     images = case.flip(images, torch.Generator().manual_seed(0))
@@ -758,7 +758,7 @@ def _draw_symptoms(case, right, data):
     figure, axes = figures.panels(1, 3, size=3.2)
     strip = torch.cat([torch.cat(list(row), dim=2) for row in images.split(4)], dim=1)  # two rows of four
     figures.draw_picture(axes[0], strip, "for training")
-    curves = _curve(case, data), _curve(right, data)
+    curves = _curve(case, data), _curve(unchanged, data)
     for ax, i, title in ((axes[1], 0, "loss"), (axes[2], 1, "learning rate")):
         ax.plot(curves[0][i], color=figures.COLOURS[5], linewidth=2.5, label="this program")
         ax.plot(curves[1][i], color="black", linestyle="--", label="the right one")
