@@ -186,7 +186,7 @@ class FastLinear(nn.Linear):
     """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, in float32 through oneDNN on x86 CPUs.
 
     A 1 x 1 convolution is the same map. In float32 PyTorch hands it to oneDNN and `nn.Linear` to
-    MKL, which took twice the time on one AMD processor, as much on another. In bf16 both
+    MKL, which took twice the time on one AMD processor, the same time on another. In bf16 both
     go to oneDNN, and `nn.Linear` needs no change of layout.
     """
 
