@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 import warnings
+import webbrowser
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import fields
@@ -17,15 +18,17 @@ from swin_cifar import __version__, bench, distributed
 from swin_cifar.checkpoint import load_checkpoint
 from swin_cifar.config import MODELS, TrainConfig, preset_name, train_config
 from swin_cifar.curves import plot_history
-from swin_cifar.data import load_data
+from swin_cifar.data import cifar10_is_in, load_data
+from swin_cifar.explainer.build import drawings, explain_page
 from swin_cifar.history import History
 from swin_cifar.model import create_model
 from swin_cifar.predict import predict
-from swin_cifar.system import claim_path, device_name, first_line, release_path
+from swin_cifar.system import claim_path, device_name, first_line, release_path, write_atomically
 from swin_cifar.training import evaluate, train_and_test
 
 RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
 SHIPPED = Path(__file__).parents[1] / "checkpoints"  # beside the package, if it was not moved away
+TEST_PICTURES = 12  # of CIFAR-10, on an explainer page made where it is
 VALIDATION_SIZE = 5000  # pictures held out of training, for every decision on the way
 RECIPE_FIELDS = [field.name for field in fields(TrainConfig)]
 
@@ -68,7 +71,7 @@ def fail(message: str, code: int = 1) -> int:
     return code
 
 
-# --- the four commands ------------------------------------------------------------------
+# --- the five commands ------------------------------------------------------------------
 
 
 def train(args: argparse.Namespace) -> None:
@@ -137,6 +140,24 @@ def benchmark(args: argparse.Namespace) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(f"\nwritten to {args.out}")
+
+
+def explain(args: argparse.Namespace) -> None:
+    """Write the interactive page of a model, and open it."""
+    path = Path(args.checkpoint or _newest())
+    checkpoint = load_checkpoint(path)
+    pictures = drawings(checkpoint)
+    if checkpoint.dataset["name"] == "cifar10" and cifar10_is_in(args.data_root):
+        _, test = load_data("cifar10", args.data_root)
+        pictures |= {
+            f"test {i}: {test.classes[test.labels[i]]}": test.images[i] for i in range(TEST_PICTURES)
+        }
+    out = args.out or RUNS / f"{path.stem}.html"
+    content = explain_page(checkpoint, pictures).encode()
+    write_atomically(out, content)
+    print(f"{path} explained in {out}, {len(content) / 1e6:.1f} MB")
+    if args.browser:
+        webbrowser.open(out.resolve().as_uri())
 
 
 # --- helpers ----------------------------------------------------------------------------
@@ -266,6 +287,15 @@ def parser() -> argparse.ArgumentParser:
     p.set_defaults(run=predict_pictures)
     p.add_argument("pictures", nargs="+", metavar="picture", help="a file, or an http(s) address")
     p.add_argument("--checkpoint", help=newest)
+
+    p = commands.add_parser(
+        "explain", parents=[shared], help="write a page that shows a model at work, step by step"
+    )
+    p.set_defaults(run=explain)
+    p.add_argument("checkpoint", nargs="?", help=newest)
+    p.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
+    p.add_argument("--out", type=Path, help=f"page to write (default: the checkpoint's name in {RUNS})")
+    p.add_argument("--no-browser", dest="browser", action="store_false", help="do not open the page")
 
     p = commands.add_parser("bench", parents=[shared], help="measure speed, beside torchvision's and timm's")
     p.set_defaults(run=benchmark)

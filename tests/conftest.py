@@ -1,8 +1,17 @@
 """Shared by all tests: settings of hypothesis, a seed."""
 
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
 import hypothesis
 import pytest
 import torch
+
+from oracles import CONFIG, enlarge_weights
+from swin_cifar.model import SwinTransformer
 
 torch.set_num_threads(1)  # most tensors here are too small for two
 hypothesis.settings.register_profile("suite", max_examples=25, deadline=None, derandomize=True)
@@ -11,7 +20,7 @@ hypothesis.settings.load_profile("suite")
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        if {"browser", "in_browser"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
@@ -24,3 +33,35 @@ def pieces(tmp_path_factory, monkeypatch):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def model():
+    """Two stages of two blocks, with large weights, in training mode."""
+    return enlarge_weights(SwinTransformer(CONFIG)).train()
+
+
+@pytest.fixture(scope="session")
+def in_browser():
+    """-> function(script in this folder, arguments): run it on Chrome or Chromium -> the JSON it printed"""
+    spec = importlib.util.spec_from_file_location(
+        "slides_build", Path(__file__).parents[1] / "slides" / "build.py"
+    )
+    slides = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slides)
+    missing = [name for name in ("npm", "node") if not shutil.which(name)]
+    if missing or not slides.find_browser():
+        pytest.skip(f"pages are seen by a browser; missing: {', '.join(missing) or 'Chrome or Chromium'}")
+    try:
+        slides.fetch_packages()
+    except SystemExit as error:
+        pytest.skip(str(error))
+
+    def run(script, *arguments):
+        path = Path(__file__).with_name(script)
+        command = ["node", path, slides.HERE / "node_modules", slides.find_browser(), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run

@@ -15,8 +15,9 @@ import tomllib
 import swin_cifar
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted((ROOT / "swin_cifar").glob("*.py"))
-SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
+FILES = sorted((ROOT / "swin_cifar").rglob("*.py"))
+NAMES = [".".join(path.relative_to(ROOT / "swin_cifar").with_suffix("").parts) for path in FILES]
+SOURCES = {name: path.read_text(encoding="utf-8") for name, path in zip(NAMES, FILES)}
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 COURSE = {
     path: ast.parse(path.read_text(encoding="utf-8"))
@@ -55,14 +56,14 @@ FLOORS = [
     {"predict"},
     {"run", "inspection"},
     {"training"},
-    {"curves", "bench"},
+    {"curves", "bench", "explainer.build"},
     {"__main__"},
 ]
 
 
 def test_every_file_imports_from_floors_below_its_own():
     floor = {name: number for number, names in enumerate(FLOORS) for name in names}
-    assert floor.keys() == TREES.keys() - {"__init__"}
+    assert floor.keys() == TREES.keys() - {"__init__", "explainer.__init__"}
     for name in floor:
         above = {other for other in rooms_below(name) if floor[other] >= floor[name]}
         assert not above, f"{name} imports {above}"
@@ -94,7 +95,7 @@ def test_no_parameter_hides_a_function(tree):
 
 
 def test_files_and_functions_stay_short():
-    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    lengths = {name: len(source.splitlines()) for name, source in SOURCES.items()}
     assert max(lengths.values()) <= 330, max(lengths, key=lengths.get)
     assert sum(lengths.values()) <= LINES
     for name, tree in TREES.items():
@@ -104,7 +105,7 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-LINES = 3_550  # of the package; to grow it, say why here
+LINES = 3_700  # of the package, its explainer page's builder included; to grow it, say why here
 
 
 # --- what users meet --------------------------------------------------------------------
@@ -166,5 +167,5 @@ def test_every_import_is_declared():
 
 
 def test_modules_import_alone():
-    for name in TREES.keys() - {"__init__", "__main__"}:
+    for name in TREES.keys() - {"__init__", "__main__", "explainer.__init__"}:
         importlib.import_module(f"swin_cifar.{name}")

@@ -301,7 +301,7 @@ def test_pdf_has_a_page_for_each_slide(browser, tmp_path):
     assert len(pages) == len(slides_of(PATHS[7]))
 
 
-def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(browser, tmp_path):
+def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(in_browser, tmp_path):
     slides = build.read_slides(
         notebook_of(
             cell("## First\n" + "word " * 150),
@@ -318,11 +318,7 @@ def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(browser, tmp_
         )
     )
     deck = build.write(slides, "deck", tmp_path)
-    script = Path(__file__).with_name("step_through.mjs")
-    command = ["node", script, build.HERE / "node_modules", build.find_browser(), deck.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = in_browser("step_through.mjs", deck.as_uri())
     assert (found["title"], found["notes"]) == ("Is a<b>c?", "Say yes.")
     assert (found["before"], found["after"]) == ([], ["1 < 2 & <b>true</b>"])
     text, code = found["columns"]
