@@ -1,4 +1,4 @@
-"""Checks for the exercises of notebooks 02 to 12 and 14: they say what is wrong, never the answer.
+"""Checks for the exercises of notebooks 02 to 14: they say what is wrong, never the answer.
 
     from course import check
 
@@ -17,6 +17,7 @@ from course.check.bug_hunt import (
     shapes_of,
 )
 from course.check.evaluate import fit_temperature, reliability_table, wilson_interval
+from course.check.faster import choose_batch, least_seconds, median_of_turns, split_step
 from course.check.look_inside import content_share, fair_control, own_map, rollout
 from course.check.patch_embed import absorb_normalization, pad_centred, patch_embed, patches_back
 from course.check.patch_merging import mean_merge, patch_merging, ungather
@@ -65,6 +66,7 @@ _ALL = (
     *(wilson_interval, reliability_table, fit_temperature),  # notebook 10
     *(fair_control, content_share, rollout, own_map),  # notebook 11
     *(needs_mask, paired_interval, seeds_needed),  # notebook 12
+    *(median_of_turns, split_step, least_seconds, choose_batch),  # notebook 13
     *(shapes_of, differing, changed_by),  # notebook 14
     *(additive_mask, assert_mask, received_attention),
 )
