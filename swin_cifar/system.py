@@ -157,6 +157,7 @@ def write_atomically(path: str | Path, content: bytes | dict) -> None:
     path = Path(path)
     partial = _partial(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _claimed.discard(path.absolute())  # saved or not, there is nothing to give back later
     try:
         with open(partial, "wb") as file:
             if isinstance(content, bytes):
@@ -187,7 +188,7 @@ def claim_path(path: str | Path) -> Path:
             with suppress(FileExistsError):  # of several processes at once, one alone makes the file
                 _partial(candidate).touch(exist_ok=False)
                 if not candidate.exists():
-                    atexit.register(_abandon, candidate)
+                    _claimed.add(candidate.absolute())
                     return candidate
                 release_path(candidate)  # the other run saved between the two looks
     except OSError as error:
@@ -196,13 +197,19 @@ def claim_path(path: str | Path) -> Path:
 
 def release_path(path: str | Path) -> None:
     """Give back a name that `claim_path` took, if nothing was saved there."""
+    _claimed.discard(Path(path).absolute())
     _partial(path).unlink(missing_ok=True)
 
 
-def _abandon(path):
+_claimed: set[Path] = set()  # by this process, and neither saved nor given back
+
+
+@atexit.register
+def _release_all():
     """At the end of a process: nothing more will be saved there."""
-    with suppress(OSError):
-        release_path(path)
+    for path in list(_claimed):
+        with suppress(OSError):
+            release_path(path)
 
 
 def _partial(path):

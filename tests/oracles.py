@@ -1,9 +1,14 @@
 """The same mathematics by slow loops in float64: no roll, no mask, no padding, no window functions.
 
-And weights large enough to show a mistake.
+And weights large enough to show a mistake, and a small model and sizes that show it.
 """
 
 import torch
+
+from swin_cifar.config import SwinConfig
+
+CONFIG = SwinConfig(patch_size=2, embed_dim=12, depths=(2, 2), num_heads=(2, 3), window_size=4)
+SIZES = [(20, 12), (16, 16), (11, 26)]  # pixels: maps that windows divide, pad, and cover along one axis
 
 
 @torch.no_grad()

@@ -1,13 +1,15 @@
 """Wrong answers to the exercises, as students write them, each with words that its check must say."""
 
 import math
+import statistics
+import time
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torchvision.ops import stochastic_depth
 
-from course import check, content, package_pieces, studies
+from course import check, content, hunt, machines, package_pieces, studies
 from course.questions import tokens_at
 from swin_cifar import (
     DropPath,
@@ -3227,13 +3229,33 @@ def cuts_off_below(model, images, labels):
     return (values * (values >= largest)).view(-1, 8, 8)
 
 
-@planted("own_map", "the model comes back in another mode")
-def leaves_the_model_in_training(model, images, labels):
-    model.train()
+@planted("own_map", "a map of fewer than four tokens")
+def maps_the_whole_picture(model, images, labels):
+    return images.pow(2).mean((1, 2, 3)).view(-1, 1, 1)
+
+
+@planted("own_map", "It changes `training` of what it is given")
+def leaves_the_model_in_evaluation(model, images, labels):
+    model.eval()
     return F.avg_pool2d(images.pow(2).mean(1), 4)
 
 
 # --- 14 ----------------------------------------------------------------------------------
+
+
+@cheats("shapes_of", "`hunt.shapes_of`: write it yourself")
+def calls_the_shapes_of_the_course(model, images):
+    return hunt.shapes_of(model, images)
+
+
+@cheats("differing", "`hunt.differing`: write it yourself")
+def calls_the_differing_of_the_course(steps, right_steps, x):
+    return hunt.differing(steps, right_steps, x)
+
+
+@cheats("changed_by", "`hunt.changed_by`: write it yourself")
+def calls_the_changed_by_of_the_course(function, x, token):
+    return hunt.changed_by(function, x, token)
 
 
 def nine_regions(H, W, M, shift):
@@ -4151,6 +4173,302 @@ def answers_in_a_column(B, generator):
     answers = torch.randint(2, (B, 1), generator=generator)
     places = torch.where(answers == 1, torch.tensor([1, 2]), torch.tensor([3, 0]))
     return _asked(places, places, BLUE_AND_ORANGE.expand(B, 2), answers)
+
+
+def _rounds(functions, repeats, clock):
+    """{name: seconds of each repeat}, in turns."""
+    seconds = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = clock()
+            function()
+            seconds[name].append(clock() - start)
+    return seconds
+
+
+@planted("median_of_turns", "Call each once before, without the clock")
+def starts_cold(functions, repeats, clock):
+    return {name: statistics.median(s) for name, s in _rounds(functions, repeats, clock).items()}
+
+
+@planted("median_of_turns", "looks slow: take turns")
+def all_of_one_then_the_other(functions, repeats, clock):
+    for function in functions.values():
+        function()
+    found = {}
+    for name in functions:
+        found |= _rounds({name: functions[name]}, repeats, clock)
+    return {name: statistics.median(s) for name, s in found.items()}
+
+
+@planted("median_of_turns", "before the next one begins")
+def warms_and_runs_one_by_one(functions, repeats, clock):
+    found = {}
+    for name, function in functions.items():
+        function()
+        found |= _rounds({name: function}, repeats, clock)
+    return {name: statistics.median(s) for name, s in found.items()}
+
+
+@planted("median_of_turns", "That is the mean")
+def mean_of_turns(functions, repeats, clock):
+    [function() for function in functions.values()]
+    return {name: sum(s) / len(s) for name, s in _rounds(functions, repeats, clock).items()}
+
+
+@planted("median_of_turns", "That is the smallest time")
+def best_of_turns(functions, repeats, clock):
+    [function() for function in functions.values()]
+    return {name: min(s) for name, s in _rounds(functions, repeats, clock).items()}
+
+
+@planted("median_of_turns", "the upper one in the middle")
+def middle_of_a_sorted_list(functions, repeats, clock):
+    [function() for function in functions.values()]
+    return {name: sorted(s)[len(s) // 2] for name, s in _rounds(functions, repeats, clock).items()}
+
+
+@planted("median_of_turns", "The clock starts once a round")
+def keeps_the_start_of_the_round(functions, repeats, clock):
+    [function() for function in functions.values()]
+    seconds = {name: [] for name in functions}
+    for _ in range(repeats):
+        start = clock()
+        for name in functions:
+            functions[name]()
+            seconds[name] += [clock() - start]
+    return {name: statistics.median(s) for name, s in seconds.items()}
+
+
+@planted("median_of_turns", "Each function warms up again in every round")
+def warms_up_each_time(functions, repeats, clock):
+    seconds = {name: [] for name in functions}
+    for name in list(functions) * repeats:
+        functions[name]()
+        start = clock()
+        functions[name]()
+        seconds[name].append(clock() - start)
+    return {name: statistics.median(s) for name, s in seconds.items()}
+
+
+@planted("median_of_turns", "You do not read `clock`")
+def looks_at_the_wall(functions, repeats, clock):
+    [function() for function in functions.values()]
+    seconds = _rounds(functions, repeats, time.perf_counter)
+    return {name: statistics.median(s) for name, s in seconds.items()}
+
+
+@planted("median_of_turns", "The warm-up counts as one more repeat")
+def one_repeat_more(functions, repeats, clock):
+    return {name: statistics.median(s) for name, s in _rounds(functions, repeats + 1, clock).items()}
+
+
+def _through(small, large):
+    return (large[1] - small[1]) / (large[0] - small[0])
+
+
+def _enough(overhead, each, share):
+    return math.ceil((1 - share) / share * overhead / each)
+
+
+@planted("split_step", "The overhead is still in it")
+def divides_the_large_step(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    each = large[1] / large[0]
+    overhead = small[1] - small[0] * each
+    return overhead, each, math.ceil(overhead * (1 - share) / (share * each))
+
+
+@planted("split_step", "Its pictures take time, too")
+def the_small_step_is_all_overhead(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    return small[1], _through(small, large), _enough(small[1], _through(small, large), share)
+
+
+@planted("split_step", "The overhead is what is left after one picture")
+def takes_one_picture_off(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    each = _through(small, large)
+    return small[1] - each, each, _enough(small[1] - each, each, share)
+
+
+@planted("split_step", "The batch is one too small")
+def rounds_down(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    each = _through(small, large)
+    overhead = large[1] - large[0] * each
+    return overhead, each, int(overhead * (1 - share) / (share * each))
+
+
+@planted("split_step", "Asked for is its share of the whole step")
+def share_of_the_pictures_alone(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    each = _through(small, large)
+    overhead = large[1] - large[0] * each
+    return overhead, each, math.ceil(overhead / (share * each))
+
+
+@planted("split_step", "Overhead and time of a picture have changed places")
+def the_picture_first(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    each = _through(small, large)
+    overhead = small[1] - small[0] * each
+    return each, overhead, _enough(overhead, each, share)
+
+
+@planted("split_step", "The share is always a tenth")
+def always_a_tenth(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    each = _through(small, large)
+    overhead = small[1] - small[0] * each
+    return overhead, each, _enough(overhead, each, 0.1)
+
+
+@planted("split_step", "The batch is not a whole number")
+def half_a_picture(seconds, share=0.1):
+    small, large = sorted(seconds.items())
+    each = _through(small, large)
+    overhead = small[1] - small[0] * each
+    return overhead, each, overhead * (1 - share) / (share * each)
+
+
+@cheats("split_step", "write it yourself")
+def asks_the_course_for_the_line(seconds, share=0.1):
+    return machines.split_step(seconds, share)
+
+
+def _roofs(steps, operations_per_second, bytes_per_second):
+    """Each step (operations, numbers) at the slower limit, added."""
+    seconds = [(a / operations_per_second, 4 * b / bytes_per_second) for a, b in steps]
+    return sum(max(pair) for pair in seconds)
+
+
+def _steps(n, N, C, heads, multiply_add=2):
+    S, product = n * N * heads, multiply_add * n * N * C
+    return [(product, 2 * n * C + S), (5 * S, 2 * S), (product, S + 2 * n * C)]
+
+
+@planted("least_seconds", "They overlap")
+def adds_both_times(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps = _steps(n, N, C, heads)
+    operations = sum(a for a, _ in steps)
+    numbers = 4 * n * C if fused else sum(b for _, b in steps)
+    return operations / operations_per_second + 4 * numbers / bytes_per_second
+
+
+@planted("least_seconds", "The slower limit decides")
+def takes_the_faster_limit(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps = _steps(n, N, C, heads)
+    if fused:
+        steps = [(sum(a for a, _ in steps), 4 * n * C)]
+    return sum(min(a / operations_per_second, 4 * b / bytes_per_second) for a, b in steps)
+
+
+@planted("least_seconds", "Each waits for its own limit")
+def all_under_one_roof(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps = _steps(n, N, C, heads)
+    numbers = 4 * n * C if fused else sum(b for _, b in steps)
+    return _roofs([(sum(a for a, _ in steps), numbers)], operations_per_second, bytes_per_second)
+
+
+@planted("least_seconds", "Numbers are counted, not bytes")
+def counts_numbers(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps = _steps(n, N, C, heads)
+    if fused:
+        steps = [(sum(a for a, _ in steps), 4 * n * C)]
+    return _roofs(steps, operations_per_second, 4 * bytes_per_second)
+
+
+@planted("least_seconds", "Every head has scores of its own")
+def one_head_for_all(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps = _steps(n, N, C, 1)
+    if fused:
+        steps = [(sum(a for a, _ in steps), 4 * n * C)]
+    return _roofs(steps, operations_per_second, bytes_per_second)
+
+
+@planted("least_seconds", "count as two operations")
+def a_multiply_add_is_one(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps = _steps(n, N, C, heads, multiply_add=1)
+    if fused:
+        steps = [(sum(a for a, _ in steps), 4 * n * C)]
+    return _roofs(steps, operations_per_second, bytes_per_second)
+
+
+@planted("least_seconds", "The fused kernel never writes the scores")
+def fused_writes_them_once_more(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps, S = _steps(n, N, C, heads), n * N * heads
+    if fused:
+        steps = [(sum(a for a, _ in steps), sum(b for _, b in steps))]
+        assert steps[0][1] == 4 * n * C + 4 * S
+    return _roofs(steps, operations_per_second, bytes_per_second)
+
+
+@planted("least_seconds", "writes the result: four maps")
+def forgets_the_result(n, N, C, heads, operations_per_second, bytes_per_second, fused=False):
+    steps = _steps(n, N, C, heads)
+    if fused:
+        steps = [(sum(a for a, _ in steps), 3 * n * C)]
+    return _roofs(steps, operations_per_second, bytes_per_second)
+
+
+@planted("choose_batch", "Batches that do not fit into the memory are chosen")
+def forgets_the_memory(seconds, memory, limit, loss=0.1):
+    best = max(B / s for B, s in seconds.items())
+    return min(B for B, s in seconds.items() if B / s >= (1 - loss) * best)
+
+
+@planted("choose_batch", "The best speed is looked for among all batches")
+def compares_with_what_does_not_fit(seconds, memory, limit, loss=0.1):
+    best = max(B / s for B, s in seconds.items())
+    good = [B for B in seconds if memory[B] <= limit and B / seconds[B] >= (1 - loss) * best]
+    return min(good, default=None)
+
+
+@planted("choose_batch", "Beyond some size a larger one costs memory alone")
+def fills_the_memory(seconds, memory, limit, loss=0.1):
+    return max((B for B in memory if memory[B] <= limit), default=None)
+
+
+def _that_fit(seconds, memory, limit):
+    return {B: B / seconds[B] for B in sorted(seconds) if memory[B] <= limit}
+
+
+@planted("choose_batch", "That is the fastest batch")
+def takes_the_fastest(seconds, memory, limit, loss=0.1):
+    speeds = _that_fit(seconds, memory, limit)
+    return max(speeds, key=speeds.get, default=None)
+
+
+@planted("choose_batch", "Seconds of a step are compared")
+def takes_the_shortest_step(seconds, memory, limit, loss=0.1):
+    fitting = {B: s for B, s in seconds.items() if memory[B] <= limit}
+    return min(fitting, key=fitting.get, default=None)
+
+
+@planted("choose_batch", "It is what may be lost")
+def keeps_the_loss(seconds, memory, limit, loss=0.1):
+    speeds = _that_fit(seconds, memory, limit)
+    return next((B for B, s in speeds.items() if s >= loss * max(speeds.values())), None)
+
+
+@planted("choose_batch", "Take the smallest")
+def takes_the_largest_that_is_good(seconds, memory, limit, loss=0.1):
+    speeds = _that_fit(seconds, memory, limit)
+    return max((B for B, s in speeds.items() if s >= (1 - loss) * max(speeds.values())), default=None)
+
+
+@planted("choose_batch", "A batch that fills the memory exactly fits")
+def leaves_some_memory(seconds, memory, limit, loss=0.1):
+    speeds = {B: B / seconds[B] for B in sorted(seconds) if memory[B] < limit}
+    return next((B for B, s in speeds.items() if s >= (1 - loss) * max(speeds.values())), None)
+
+
+@planted("choose_batch", "your code stops at")
+def knows_no_memory_that_is_too_small(seconds, memory, limit, loss=0.1):
+    speeds = _that_fit(seconds, memory, limit)
+    best = max(speeds.values())
+    return min(B for B, s in speeds.items() if s >= (1 - loss) * best)
 
 
 # --- right results that a model cannot be trained with, or not everywhere ------------------

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 import os
 import re
 import signal
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from contextlib import suppress
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -21,6 +24,7 @@ from course import package_pieces
 from course.check import EXERCISES, core, pad_centred, watch
 from course.check.core import Exercise, Symptom
 from course.pieces import PIECES
+from course.questions import tokens_at
 from planted_answers import ALIKE, CHEATS, PLANTED
 from swin_cifar.model import SwinTransformerBlock
 
@@ -296,6 +300,65 @@ def test_a_check_leaves_the_random_numbers_alone(name, monkeypatch):
     EXERCISES[name](lambda *inputs: torch.randn(3))
     EXERCISES[name](run(SOLUTIONS[name].read_text(encoding="utf-8"), name))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+ODD = ([], (None, 1), ([[]], 0.5), math.inf, np.float64(0.5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXERCISES)
+def test_what_a_check_says_of_odd_results_is_about_the_result(name):
+    """A check that stumbles over a result tells that the function cannot be called."""
+    for odd in ODD:
+        verdict = EXERCISES[name].verdict(lambda *inputs, odd=odd: odd)
+        assert verdict.passed is False and "cannot be called" not in words(verdict), odd
+
+
+@pytest.mark.parametrize(
+    ("found", "number"),
+    [
+        (torch.tensor(7), 7),
+        (np.float64(0.5), 0.5),
+        ((torch.tensor([1.5]), [np.int64(2)]), (1.5, [2])),
+        (None, None),
+        ("a text", "a text"),
+    ],
+)
+def test_numbers_in_tensors_and_of_numpy_are_as_good_as_plain_ones(found, number):
+    plain = core.plain(found)
+    assert plain == number and type(plain) is type(number)
+
+
+def test_a_course_in_a_folder_with_the_name_of_a_library_is_no_library(monkeypatch):
+    def used(file):
+        seen = watch.Watch(None)
+        seen.functions = {compile("1", str(file), "exec")}
+        return watch.ready_made(seen)
+
+    home = Path("/home/anna/transformers")
+    assert used(home / "swin" / "swin_cifar" / "windows.py") == ""
+    loaded = types.SimpleNamespace(__file__=str(home / "src" / "transformers" / "__init__.py"))
+    monkeypatch.setitem(sys.modules, "transformers", loaded)
+    assert used(home / "src" / "transformers" / "models" / "swin.py") == "transformers"
+    assert used(home / "swin" / "swin_cifar" / "windows.py") == ""
+
+
+def test_pairs_are_drawn_of_kinds_that_hold_both_answers():
+    """A few pictures may be tellable: here those with two tokens of one colour, always yes."""
+    exercise, name = EXERCISES["needs_mask"], "needs_mask"
+    solution = run(SOLUTIONS[name].read_text(encoding="utf-8"), name)
+
+    def question(B, generator):
+        pictures, answers = solution(B, generator)
+        few = slice(0, B // 50)
+        place = torch.zeros(B // 50, 2, dtype=torch.long)
+        place[:, 1] = torch.arange(B // 50) % 3 + 1
+        pictures[few] = tokens_at(place, place, torch.zeros_like(place))
+        answers[few] = 1
+        return pictures, answers
+
+    assert exercise.verdict(question).passed
+    assert isinstance(exercise.picture(question)[0], Figure)
 
 
 def opens_the_mask(block, x):

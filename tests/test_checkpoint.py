@@ -81,6 +81,25 @@ def test_a_name_is_given_back_when_the_process_ends(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_another_run_has_taken_by_then_is_left_to_it(tmp_path):
+    """The end of a process gives back what it still holds, not what it once held."""
+    code = """
+import os, sys
+from pathlib import Path
+from swin_cifar.system import claim_path, release_path, write_atomically
+
+release_path(claim_path("released.pt"))
+write_atomically(claim_path("saved.pt"), b"")
+os.unlink("saved.pt")
+for name in ("released", "saved"):
+    Path(f".{name}.pt.partial").touch()  # the claim of another process
+claim_path("held.pt")
+os.chdir("/")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {".released.pt.partial", ".saved.pt.partial"}
+
+
 def test_of_many_at_once_each_gets_a_name_of_its_own(tmp_path):
     with ThreadPoolExecutor(16) as pool:
         names = list(pool.map(claim_path, [tmp_path / "run.pt"] * 64))

@@ -5,21 +5,10 @@ from itertools import product
 import pytest
 import torch
 
-from oracles import attention_weights, enlarge_weights, true_windows
+from oracles import SIZES, attention_weights, true_windows
 from swin_cifar import load_shapes10, normalize
-from swin_cifar.config import SwinConfig
 from swin_cifar.inspection import attention_maps, class_map, features, grad_cam
-from swin_cifar.model import SwinTransformer
 from swin_cifar.predict import predict_logits
-
-CONFIG = SwinConfig(patch_size=2, embed_dim=12, depths=(2, 2), num_heads=(2, 3), window_size=4)
-SIZES = [(20, 12), (16, 16), (11, 26)]  # pixels: maps that windows divide, pad, and cover along one axis
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    return enlarge_weights(SwinTransformer(CONFIG)).train()
 
 
 def brute_force(block, x):

@@ -4,18 +4,7 @@ import pytest
 import torch
 
 from course.reach import influence, reach
-from oracles import enlarge_weights
-from swin_cifar.config import SwinConfig
-from swin_cifar.model import SwinTransformer
-
-CONFIG = SwinConfig(patch_size=2, embed_dim=12, depths=(2, 2), num_heads=(2, 3), window_size=4)
-SIZES = [(20, 12), (16, 16), (11, 26)]  # pixels: maps that windows divide, pad, and cover along one axis
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    return enlarge_weights(SwinTransformer(CONFIG)).train()
+from oracles import SIZES
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -51,20 +51,16 @@ def rollout(maps: list[Tensor]) -> Tensor:
     a map has half the side of the one before, each token is the mean of the 2 x 2 that were merged.
     (Abnar & Zuidema 2020, "Quantifying attention flow in transformers"; merging is an addition.)
     """
-    reached, before, first = None, None, None
+    B, _, H0, W0 = maps[0].shape[:4]
+    before, reached = (H0, W0), torch.eye(H0 * W0).to(maps[0]).expand(B, -1, -1)
     for attention in maps:
-        B, _, H, W = attention.shape[:4]
+        H, W = attention.shape[2:4]
+        if (H, W) != before:
+            grid = reached.transpose(1, 2).unflatten(2, before)  # (B, H0·W0, 2H, 2W)
+            reached = F.avg_pool2d(grid, 2, ceil_mode=True).flatten(2).transpose(1, 2)
         step = attention.mean(dim=1).view(B, H * W, H * W)
-        step = (step + torch.eye(H * W, dtype=step.dtype, device=step.device)) / 2
-        if reached is None:
-            reached, first = step, (H, W)
-        else:
-            if reached.shape[1] != H * W:
-                grid = reached.transpose(1, 2).unflatten(2, before)  # (B, H0·W0, 2H, 2W)
-                reached = F.avg_pool2d(grid, 2, ceil_mode=True).flatten(2).transpose(1, 2)
-            reached = step @ reached
-        before = (H, W)
-    return reached.unflatten(2, first).unflatten(1, before)
+        reached, before = (step @ reached + reached) / 2, (H, W)
+    return reached.unflatten(2, (H0, W0)).unflatten(1, before)
 
 
 @contextmanager
@@ -75,12 +71,15 @@ def replaced_attention(
 
     `way`: "average" = the mean over the pictures `others` (B, 3, h, w), normalised; "another's" = those
     of the picture before in the batch; "bias alone", "q·k alone" as in `parts_of_attention`; "equal" = the
-    same weight for all tokens that may be attended to. Raises ValueError for another way.
+    same weight for all tokens that may be attended to. Raises ValueError for another way, or an average
+    of nothing.
     """
     attn, average = block.attn, None
     if way not in WAYS:
         raise ValueError(f"way must be one of {', '.join(WAYS)}; got {way!r}")
     if way == "average":
+        if others is None:
+            raise ValueError("the way 'average' needs `others`, pictures")
         with evaluating(model), torch.no_grad():
             x = next(x for each, x, _ in walk(model, others) if each is block)
             average = attn.explicit_attention(*block.to_windows(block.norm1(x)))[1].mean(0, keepdim=True)
@@ -88,7 +87,10 @@ def replaced_attention(
     with torch.no_grad():
         without_bias.relative_position_bias_table.zero_()
 
-    def change(weights, mask):
+    def change(x, mask):
+        if way == "q·k alone":
+            return without_bias.explicit_attention(x, mask)[1]
+        weights = attn.explicit_attention(x, mask)[1]
         if way == "average":
             return average.expand_as(weights)
         if way == "another's":
@@ -100,16 +102,12 @@ def replaced_attention(
         return scores.softmax(dim=-1).expand_as(weights)
 
     def forward(x, mask=None):
-        weights = change(attn.explicit_attention(x, mask)[1], mask)
+        weights = change(x, mask)
         _, _, v = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
         return attn.proj((weights @ v).transpose(2, 3).flatten(3))  # (B, nW, heads, N, d) -> (B, nW, N, C)
 
+    attn.forward = forward
     try:
-        if way == "q·k alone":
-            block.attn = without_bias
-        else:
-            attn.forward = forward
         yield
     finally:
-        block.attn = attn
-        vars(attn).pop("forward", None)
+        del attn.forward

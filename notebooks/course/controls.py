@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from course.studies import student_t
 from swin_cifar.predict import evaluating
 
 CONTROLS = {
@@ -30,6 +31,7 @@ CONTROLS = {
 class Comparison:
     """What happened when the marked tokens became grey, and when those of the controls did.
 
+    `k` of the `tokens` of a map were marked; `left_out` pictures had no top k.
     `falls`: {"map" or a control: (n,)}, how far the logit of the label fell in each picture.
     `right`: {the same, and "nothing": (n,) bool}, whether the label was still the answer.
     """
@@ -54,7 +56,7 @@ class Comparison:
             more = self.falls["map"] - self.falls[control]
         else:
             more = self.right[control].double() - self.right["map"].double()
-        return more.mean().item(), 1.96 * more.std().item() / math.sqrt(len(more))
+        return more.mean().item(), student_t(len(more) - 1) * more.std().item() / math.sqrt(len(more))
 
     def best(self, of: str = "logit") -> str:
         """-> the control that is hardest to beat: its interval of the difference begins lowest."""
@@ -80,7 +82,8 @@ class Comparison:
         )
         if self.shown(of):
             return f"{what}: it beats its best control ({best}) by {amount}: shown"
-        worse = mean + 2.58 / 1.96 * half < 0  # 99%, for it was picked from five
+        wider = student_t(self.pictures - 1, 0.99) / student_t(self.pictures - 1)
+        worse = mean + wider * half < 0  # 99%, for it was picked from five
         more = ", the control does more harm" if worse else ""
         return f"{what}: against its best control ({best}) {amount}: not shown{more}"
 
@@ -169,8 +172,8 @@ def controls(values: Tensor, k: int, seed: int = 0) -> dict[str, Tensor]:
 def paint_grey(images: Tensor, marked: Tensor, config=None) -> Tensor:
     """(n, 3, h, w) normalised, (n, H, W) bool -> (n, 3, h, w): the pixels of the marked tokens are 0, grey.
 
-    A token has h / H by w / W pixels. Where that is no whole number the map was padded, and a token has
-    the pixels of a patch (`config.patch_size`), or of 2 x 2, 4 x 4, ... of them.
+    A token has the pixels of a patch (`config.patch_size`), or of 2 x 2, 4 x 4, ... of them, whichever
+    gives H x W tokens (the map may have been padded); else h / H by w / W. Raises ValueError if neither fits.
     """
     for axis in (1, 2):
         size, count = images.shape[axis + 1], marked.shape[axis]
@@ -180,14 +183,14 @@ def paint_grey(images: Tensor, marked: Tensor, config=None) -> Tensor:
 
 def _unit(size, count, config):
     """How many pixels a token has along an axis of `size` pixels and `count` tokens."""
-    if size % count == 0:
-        return size // count
-    unit = config.patch_size if config else 1
+    unit = getattr(config, "patch_size", size)
     while -(-size // unit) > count:
         unit *= 2
-    if -(-size // unit) != count:
+    if -(-size // unit) == count:  # a map of the model's own, perhaps a padded one
+        return unit
+    if size % count:
         raise ValueError(f"a map of {count} tokens does not fit to {size} pixels")
-    return unit
+    return size // count
 
 
 def _checked(images, labels, values, k):

@@ -148,7 +148,10 @@ def from_windows(windows, M, shift, H, W):
 
 
 def attention(x, qkv, proj, heads, bias, added):
-    """(B, nW, N, C) -> outputs (B, nW, N, C), weights (B, nW, heads, N, N)"""
+    """x (B, nW, N, C), bias (heads, N, N), added (nW, N, N) or None
+
+    -> outputs (B, nW, N, C), weights (B, nW, heads, N, N)
+    """
     q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5)
     scale = q.shape[-1] ** -0.5
     scores = scale * q @ k.transpose(-2, -1) + bias

@@ -46,10 +46,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference with its 95% interval, mean ± half, in the units of what was compared."""
+    """A mean difference in percentage points with its 95% interval, mean ± half.
+
+    Other units are to be scaled so that two digits after the point are enough: `shown` is decided by these.
+    """
 
     mean: float
-    half: float  # of the interval's width: the threshold that |mean| must exceed; inf if unknown
+    half: float  # half the interval's width, which |mean| must exceed to be shown; inf if unknown
     freedom: float  # degrees of freedom of the standard deviation; 0 if unknown
     paired: bool
 
@@ -138,7 +141,7 @@ def welch_difference(values: Sequence[float], reference: Sequence[float]) -> Dif
 
 
 def by_seed(histories, part: str = "validation") -> dict[int, float]:
-    """Histories -> {seed: accuracy in percent} of "train", "validation" or "test"."""
+    """Histories -> {seed: accuracy in percent} of "train", "validation" or "test"; of equal seeds the last"""
     return {h.recipe.seed: 100 * h.accuracy(part) for h in histories}
 
 
@@ -157,7 +160,7 @@ def compare_runs(histories, reference, part: str = "validation") -> Difference:
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """-> the lowest and highest share p from which `hits` of n is at most z standard deviations away.
+    """-> the lowest and highest share p from which `hits` of n >= 1 is at most z standard deviations away.
 
     (Wilson 1927, "Probable inference, the law of succession, and statistical inference".)
     """
@@ -171,7 +174,8 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 def paired_by_picture(first: Tensor, second: Tensor) -> tuple[float, float]:
     """(n,) bool twice, the same pictures -> accuracy of the second minus the first, half its 95% interval.
 
-    Both in percentage points. Each picture gives -1, 0 or 1: the interval is mean ± 1.96 s/√n.
+    Both in percentage points. Each picture gives -1, 0 or 1: the interval is mean ± 1.96 s/√n, for hundreds
+    of pictures. Where no answer changes it is ± 0, more certain than n pictures can be.
     """
     gains = second.double() - first.double()
     return 100 * gains.mean().item(), 196 * gains.std().item() / math.sqrt(len(gains))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from course import figures
 from course import studies as package
-from course.check.core import Exercise, Symptom, Wrong, as_tensor
+from course.check.core import Exercise, Symptom, Wrong, as_tensor, plain
 from course.check.watch import calls
 from course.questions import PAINT, ring_of, tokens_at
 from course.studies import student_t
@@ -69,13 +69,6 @@ def _mean_of_all(gains, values, reference):
     return statistics.mean(values.values()) - statistics.mean(reference.values())
 
 
-def _three_numbers(function, values, reference):
-    found = function(values, reference)
-    if not isinstance(found, tuple | list):
-        return found
-    return [x.item() if isinstance(x, torch.Tensor) and x.numel() == 1 else x for x in found]
-
-
 def _draw_paired(function):
     reference = {0: 68.1, 1: 66.9, 2: 69.0, 3: 67.4}
     values = {0: 68.9, 1: 67.6, 2: 69.4, 3: 68.3}
@@ -114,7 +107,7 @@ paired_interval = Exercise(
         "seeds that only one has": _study([0, 1, 2, 3, 7], [3, 9, 1, 0, 8], 0.4),
         "two seeds": _study([0, 1], [0, 1], 0.2),
     },
-    call=_three_numbers,
+    call=lambda function, *inputs: plain(function(*inputs)),
     mistakes={
         "The differences are those of equal places. Pair equal seeds: a dictionary has its own order.": (
             _paired(gains=_by_place)
@@ -211,11 +204,9 @@ def _is_near(found, n):
     return isinstance(found, int) and abs(found - n) <= 1  # a simulation is not exact
 
 
-def _plain_number(function, *inputs):
-    found = function(*inputs)
-    if isinstance(found, float) and found == int(found):
-        found = int(found)
-    return found.item() if isinstance(found, torch.Tensor) and found.numel() == 1 else found
+def _whole_number(function, *inputs):
+    found = plain(function(*inputs))
+    return int(found) if isinstance(found, float) and found.is_integer() else found
 
 
 def _draw_seeds(function):
@@ -250,7 +241,7 @@ seeds_needed = Exercise(
         "1.2 points at 0.6, power 0.85": (1.2, 0.6, 0.85),
         "0.8 points at 0.3, power 0.6": (0.8, 0.3, 0.6),
     },
-    call=_plain_number,
+    call=_whole_number,
     mistakes={
         "The factor is 1.96 whatever the number of seeds. With few, Student's t is far larger.": _first(
             lambda effect, deviation, n, power: _power(effect, deviation, n, 1.96) >= power
@@ -381,13 +372,13 @@ def _draw_question(function):
     pictures, answers = function(300, torch.Generator().manual_seed(1))
     ring = ring_of(pictures)
     figure, axes = figures.panels(1, 4, size=2.2)
-    for i in range(2):  # two pairs that are the same on the ring
-        for kind in ring.unique()[[0, -1]][i : i + 1]:
-            for answer in (1, 0):
-                ax = axes[2 * i + 1 - answer]
-                here = ((ring == kind) & (answers == answer)).nonzero()[0]
-                figures.draw_picture(ax, (pictures[here[0]] + 1) / 2, f"{'yes' if answer else 'no'}")
-                figures.draw_grid(ax, 2, 2, unit=16)
+    both = [kind for kind in ring.unique() if len(answers[ring == kind].unique()) == 2]
+    for i, kind in enumerate((both[0], both[-1])):  # two pairs that are the same on the ring
+        for answer in (1, 0):
+            ax = axes[2 * i + 1 - answer]
+            here = ((ring == kind) & (answers == answer)).nonzero()[0, 0]
+            figures.draw_picture(ax, (pictures[here] + 1) / 2, "yes" if answer else "no")
+            figures.draw_grid(ax, 2, 2, unit=16)
     return figure, "Two pairs of your pictures: a yes beside a no that is the same on the ring."
 
 

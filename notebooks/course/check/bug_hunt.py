@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from course import figures, hunt
 from course.check.core import Exercise, Symptom, as_tensor, sample_image
 from course.check.shifted_windows import large_attention, true_windows
+from course.check.watch import calls
 from swin_cifar.config import SwinConfig
 from swin_cifar.inspection import block_attention
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
@@ -41,6 +42,20 @@ def _shapes(model, images, first=True, merging="after the first stage", cut=slic
     return [tuple(shape)[cut] for shape in shapes]
 
 
+def _shapes_by_hooks(model, images):
+    """Each layer notes what it gives, while the model runs."""
+    layers, shapes = [model.patch_embed], []
+    for i, stage in enumerate(model.stages):
+        layers += [*([stage.downsample] if i else []), *stage.blocks]
+    hooks = [
+        layer.register_forward_hook(lambda *args: shapes.append(tuple(args[2].shape))) for layer in layers
+    ]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
 def _draw_shapes(function):
     shapes = function(_model((2, 2)), torch.zeros(1, 3, 18, 22))
     figure, axes = figures.panels(1, len(shapes), size=1.9)
@@ -56,7 +71,7 @@ def _draw_shapes(function):
 
 shapes_of = Exercise(
     "shapes_of",
-    answer=hunt.shapes_of,
+    answer=_shapes_by_hooks,
     cases=lambda: {
         "one block, then two": (_model((1, 2)), torch.randn(2, 3, 12, 8)),
         "three stages, odd sides": (_model((2, 1, 1)), torch.randn(1, 3, 18, 10)),
@@ -79,10 +94,29 @@ shapes_of = Exercise(
             lambda model, images: [*_shapes(model, images), tuple(model(images).shape)]
         ),
     },
+    forbidden={"It is made by the course's `hunt.shapes_of`: write it yourself.": calls(hunt.shapes_of)},
     picture=_draw_shapes,
 )
 
 # --- differing ---------------------------------------------------------------------------
+
+
+def _by_largest_difference(steps, right_steps, x):
+    """First all right outputs, then the steps one by one."""
+    outputs = [x]
+    for _, right in right_steps:
+        outputs.append(right(outputs[-1]))
+    return [
+        step[0] for step, x, wanted in zip(steps, outputs, outputs[1:]) if not _is_near(step[1], x, wanted)
+    ]
+
+
+def _is_near(step, x, wanted):
+    try:
+        found = step(x)
+    except RuntimeError:
+        return False
+    return found.shape == wanted.shape and (found - wanted).abs().max().item() <= 1e-4  # not with nan
 
 
 def _same(found, wanted):
@@ -177,7 +211,7 @@ def _differing_cases():
 
 differing = Exercise(
     "differing",
-    answer=hunt.differing,
+    answer=_by_largest_difference,
     cases=_differing_cases,
     mistakes={
         "Each step gets what the wrong steps before it have made. So what comes after the first wrong step "
@@ -208,10 +242,22 @@ differing = Exercise(
             _compared, same=lambda a, b: a.shape == b.shape and bool(((a - b) < 1e-4).all())
         ),
     },
+    forbidden={"It is made by the course's `hunt.differing`: write it yourself.": calls(hunt.differing)},
     picture=_draw_differing,
 )
 
 # --- changed_by --------------------------------------------------------------------------
+
+
+def _token_by_token(function, x, token):
+    """Another token in its place; then every output by itself."""
+    others = x.index_put([torch.tensor(i) for i in (0, *token)], torch.randn(x.shape[-1]))
+    before, after = function(x)[0], function(others)[0]
+    H, W = before.shape[:2]
+    changed = [
+        [max(map(abs, (before[i, j] - after[i, j]).tolist())) > 1e-5 for j in range(W)] for i in range(H)
+    ]
+    return torch.tensor(changed)
 
 
 def _changes(function, x, token, change="noise", seen="any"):
@@ -276,7 +322,7 @@ def _draw_changes(function):
 
 changed_by = Exercise(
     "changed_by",
-    answer=hunt.changed_by,
+    answer=_token_by_token,
     cases=lambda: {
         "windows without shift": (_attends(0), torch.randn(1, 8, 12, 8), (1, 6)),
         "windows with shift": (_attends(2), torch.randn(1, 8, 12, 8), (7, 2)),
@@ -299,6 +345,7 @@ changed_by = Exercise(
         "What becomes smaller is not seen: take the size of the difference.": partial(_changes, seen="up"),
         "These are the outputs that stay. Asked for are the others.": partial(_changes, seen="others"),
     },
+    forbidden={"It is made by the course's `hunt.changed_by`: write it yourself.": calls(hunt.changed_by)},
     picture=_draw_changes,
     axes="(H, W)",
 )

@@ -318,6 +318,15 @@ def as_tensor(found, shape, axes, dtype=torch.float32):
     return found
 
 
+def plain(found):
+    """-> found, but a tensor, array or NumPy scalar of one number is that number; in lists and tuples, too"""
+    if isinstance(found, (list, tuple)):
+        members = [plain(member) for member in found]
+        return tuple(members) if isinstance(found, tuple) else members
+    single = isinstance(found, (torch.Tensor, np.ndarray, np.generic)) and math.prod(found.shape) == 1
+    return found.item() if single else found
+
+
 # --- words -------------------------------------------------------------------------------
 
 

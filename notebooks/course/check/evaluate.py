@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from course import figures
 from course import studies as package
-from course.check.core import Exercise, Symptom
+from course.check.core import Exercise, Symptom, plain
 from course.check.watch import calls
 
 # --- wilson_interval ---------------------------------------------------------------------
@@ -32,9 +32,17 @@ def _not_rejected(hits, n, z=1.96):
     return bounds
 
 
+def _middle(p, n, z):
+    return (p + z**2 / (2 * n)) / (1 + z**2 / n)
+
+
+def _spread(p, n, z):
+    return z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+
+
 def _interval(
-    middle=lambda p, n, z: (p + z**2 / (2 * n)) / (1 + z**2 / n),
-    spread=lambda p, n, z: z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n),
+    middle=_middle,
+    spread=_spread,
     ends=lambda middle, spread: (middle - spread, middle + spread),
 ):
     """The interval with a mistake in one of its parts, if asked for."""
@@ -53,12 +61,6 @@ def _two_more_of_each(hits, n, z=1.96):
     """Agresti and Coull's."""
     n, p = n + z**2, (hits + z**2 / 2) / (n + z**2)
     return p - _simple(p, n, z), p + _simple(p, n, z)
-
-
-def _ends(function, hits, n, *z):
-    """Both ends as plain numbers."""
-    found = function(hits, n, *z)
-    return [float(end) for end in found] if isinstance(found, tuple | list) else found
 
 
 def _draw_intervals(function):
@@ -89,7 +91,7 @@ wilson_interval = Exercise(
         "3 of 8, within 1 standard deviation": (3, 8, 1.0),
         "40 of 50, within 2.576": (40, 50, 2.576),
     },
-    call=_ends,
+    call=lambda function, *inputs: plain(function(*inputs)),
     mistakes={
         "That is the simple formula: its standard deviation is that of the measured share. Asked for is that "
         "of each p that is tried: p stands on both sides.": _interval(
@@ -127,7 +129,7 @@ wilson_interval = Exercise(
             ends=lambda middle, spread: (middle, spread)
         ),
         "The interval is twice as wide as it should be: 2a divides both the middle and the root.": _interval(
-            spread=lambda p, n, z: 2 * _interval()(p * n, n, z)[1] - 2 * _middle(p, n, z)
+            spread=lambda p, n, z: 2 * _spread(p, n, z)
         ),
         "The ends are in percent. Return shares.": _interval(
             ends=lambda middle, spread: (100 * (middle - spread), 100 * (middle + spread))
@@ -137,11 +139,6 @@ wilson_interval = Exercise(
     picture=_draw_intervals,
     tolerance=1e-6,
 )
-
-
-def _middle(p, n, z):
-    return (p + z**2 / (2 * n)) / (1 + z**2 / n)
-
 
 # --- reliability_table -------------------------------------------------------------------
 
@@ -191,29 +188,18 @@ def _mean_gap(table):
     return sum(abs(a - b) for a, b, _ in table) / len(table)
 
 
-def _plain(function, *inputs):
-    """Numbers in tensors of one element are as good as plain ones; the columns of the table one by one."""
-    found = function(*inputs)
-    if not (isinstance(found, tuple | list) and len(found) == 2 and isinstance(found[0], tuple | list)):
-        return found
-    rows = [tuple(map(_number, row)) if isinstance(row, tuple | list) else row for row in found[0]]
-    return rows, _number(found[1])
-
-
-def _number(x):
+def _with_words(found):
     """nan as a word, since it does not equal itself."""
-    x = x.item() if _single(x) else x
-    return "nan" if isinstance(x, float) and math.isnan(x) else x
+    if isinstance(found, tuple | list):
+        return [_with_words(member) for member in found]
+    return "nan" if isinstance(found, float) and math.isnan(found) else found
 
 
 def _holds(found, value):
     """Has a row of the table this value in a place where a right one has another? (A count is an int.)"""
-    rows = found[0] if isinstance(found, tuple | list) and isinstance(found[0], tuple | list) else []
-    return any(type(x) is type(value) and x == value for row in rows if isinstance(row, tuple) for x in row)
-
-
-def _single(x):
-    return isinstance(x, torch.Tensor) and x.numel() == 1
+    table = found[0] if isinstance(found, list) and found else None
+    rows = [row for row in table if isinstance(row, list)] if isinstance(table, list) else []
+    return any(type(x) is type(value) and x == value for row in rows for x in row)
 
 
 def _answers(n, low=0.1):
@@ -245,7 +231,7 @@ reliability_table = Exercise(
         ),
         "empty bins": (*_answers(30, low=0.7), 10),
     },
-    call=_plain,
+    call=lambda function, *inputs: _with_words(plain(function(*inputs))),
     mistakes={
         "Answers with a confidence of exactly 1 are missing. They belong to the last bin.": _binned(
             place=lambda confidence, bins: (confidence * bins).long()
@@ -376,14 +362,6 @@ def _case(validation, test, candidates):
     return _logits_of(400, validation), _logits_of(300, test), candidates
 
 
-def _fit_once(function, validation, test, candidates):
-    """T exactly as a candidate; losses as plain numbers."""
-    found = function(validation, test, candidates)
-    if not isinstance(found, tuple | list):
-        return found
-    return [x.item() if _single(x) else x for x in found]
-
-
 def _draw_temperature(function):
     torch.manual_seed(1)
     validation, test, candidates = _case(2.0, 2.0, [0.5 + 0.05 * i for i in range(80)])
@@ -402,7 +380,7 @@ fit_temperature = Exercise(
         "one that is not sure enough": _case(0.4, 0.7, [2.0 - i / 64 for i in range(120)]),
         "three candidates": _case(1.0, 2.0, [5.0, 1.1, 0.8]),
     },
-    call=_fit_once,
+    call=lambda function, *inputs: plain(function(*inputs)),
     mistakes={
         "T is chosen on the test pictures. What is fitted there cannot be tested there.": _chosen(
             chosen_on="test"

@@ -30,7 +30,7 @@ def _large(module):
 # --- drop_path ---------------------------------------------------------------------------
 
 
-def _call_drop_path(function, x, drop_prob, training):
+def call_drop_path(function, x, drop_prob, training):
     """What was done with the samples, in numbers that do not depend on how it was drawn."""
     found = function(x, drop_prob, training)
     if not isinstance(found, torch.Tensor) or found.shape != x.shape:
@@ -121,7 +121,7 @@ drop_path = Exercise(
         "drop_prob 0": (_samples(5, 2, 3, 4), 0.0, True),
         "evaluation": (_samples(5, 2, 3, 4), 0.2, False),
     },
-    call=_call_drop_path,
+    call=call_drop_path,
     mistakes={
         "Nothing is ever dropped. In training each sample is dropped with the probability drop_prob.": (
             lambda x, p, training: x
