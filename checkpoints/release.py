@@ -52,8 +52,8 @@ def _write_sums(sums):
 
 # What each row of the board is the answer to: a study of one variant, or a published model.
 BUDGETS = {
-    "preset": "five minutes on two CPU cores: no options",
-    "half-hour": "half an hour on two CPU cores",
+    "preset": "no options: `nano`",
+    "half-hour": "a longer training of `nano`",
     "nano": "at most 0.31 million parameters",
     "micro": "at most 2 million parameters",
     "mini": "at most 7.1 million parameters",

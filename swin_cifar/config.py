@@ -142,7 +142,10 @@ MODELS = {
 }
 
 RECIPES = {
-    "nano": TrainConfig(optimizer="muon", table_lr_scale=30.0),
+    "nano": TrainConfig(
+        learning_rate=3e-3, optimizer="muon", momentum=0.8, matrix_lr_scale=5.0, table_lr_scale=30.0,
+        crop_padding=2,
+    ),
     "micro": TrainConfig(
         epochs=100, optimizer="muon", table_lr_scale=30.0, warmup_epochs=3,
         cutmix_prob=0.5, ema_decay=0.999,

@@ -1,6 +1,8 @@
 """The figures of the notebooks: what they draw is what they are given."""
 
 import io
+import os
+import time
 
 import pytest
 import torch
@@ -18,17 +20,23 @@ from course.figures import (
     plot_confusion,
     plot_curves,
     plot_differences,
+    plot_lines,
     plot_merging_axes,
+    plot_mirror_step,
     plot_reliability,
     plot_rolled,
     plot_roofline,
     plot_rungs,
+    plot_stacked,
     plot_stages,
+    plot_valley_step,
     show,
     show_frames,
     signs,
+    watch,
 )
-from swin_cifar import create_model, relative_position_index
+from swin_cifar import History, create_model, model_config, relative_position_index, train_config
+from swin_cifar.history import Epoch
 
 
 def test_differences_are_sorted_by_their_mean():
@@ -190,6 +198,12 @@ def test_circles_show_where_a_matrix_sends_them():
     assert (after.lines[1].get_xdata()[1], after.lines[2].get_ydata()[1]) == (3, 1)
 
 
+def test_a_guide_is_named_on_the_side_without_a_line():
+    guides = {"below": (16, 2), "above": (4, 1)}
+    (ax,) = plot_lines([1, 2, 4], {"a": [1, 4.5, 16], "b": [1, 1.9, 4]}, "x", "y", guides).axes
+    assert {text.get_text(): text.xyann[1] < 0 for text in ax.texts} == {"below": True, "above": False}
+
+
 def test_levels_are_dotted_lines_across():
     (ax,) = plot_curves({"found": ([0, 1], [2.0, 3.0])}, "x", "y", levels={"limit": 2.5}).axes
     assert ax.lines[-1].get_ydata() == [2.5, 2.5] and ax.lines[-1].get_linestyle() == ":"
@@ -199,3 +213,78 @@ def test_levels_are_dotted_lines_across():
 def test_the_merged_axis_is_column_row_channel():
     texts = [text.get_text() for text in plot_merging_axes().axes[0].texts]
     assert texts[-3:] == ["col\n2", "row\n2", "C\n96"]
+
+
+def test_stacked_curves_have_an_axis_each_and_share_x():
+    curves = {"a": ([1, 2], [5.0, 6.0]), "b": ([1, 2], [0.1, 0.2])}
+    upper, lower = plot_stacked(curves, "step", levels={"b": ("limit", 0.15)}).axes
+    assert upper.lines[0].get_ydata().tolist() == [5, 6] and lower.lines[0].get_ydata().tolist() == [0.1, 0.2]
+    assert upper.get_ylim()[0] > 1 > lower.get_ylim()[1] and upper.get_xlim() == lower.get_xlim()
+    assert len(upper.lines) == 1 and lower.lines[1].get_ydata() == [0.15, 0.15]
+
+
+def test_a_walk_in_the_valley_is_drawn_with_its_loss_at_the_end():
+    curvature = torch.tensor([1.0, 50.0])
+    near, far = torch.full((20, 2), 0.1), torch.full((20, 2), 1e9)
+    near[12] = torch.tensor([0.2, 0.1])  # of the last ten the one with the largest loss
+    losses = {"far": [1.0, 1e300], "near": [2.0, 3.0]}
+    first, second, ax = plot_valley_step(curvature, {"far": far, "near": near}, 0.5, [0.1, 1], losses).axes
+    assert first.lines[0].get_xdata().max() == 50 and second.lines[0].get_xdata().max() == pytest.approx(0.2)
+    dots = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert [dot.get_xdata()[0] for dot in dots] == [0.5, 0.5]
+    assert [dot.get_ydata()[0] for dot in dots] == [1e5, pytest.approx((0.04 + 0.5) / 2)]
+    assert [dot.get_color() for dot in dots] == [axis.lines[0].get_color() for axis in (first, second)]
+    assert ax.lines[-1].get_xdata() == [0.04, 0.04]
+
+
+def test_a_mirrored_picture_has_the_same_windows_on_changed_sides():
+    picture = torch.full((3, 32, 32), 0.5)
+    picture[:, 8:16, 24:32] = torch.tensor([1.0, 0.6, 0.0]).view(3, 1, 1)
+    places = []
+    for turned in (0, 1):
+        below = plot_mirror_step(picture, turned).axes[2]
+        squares = [(patch.get_facecolor()[:3], patch.get_x()) for patch in below.patches]
+        assert len(squares) == 16 and all(patch.get_width() > 0.4 for patch in below.patches)
+        places += [x for colour, x in squares if colour == pytest.approx((1, 0.6, 0))]
+    assert places[0] > 0 > places[1]
+
+
+def watched(monkeypatch, folder, *saves):
+    """-> what `watch` prints while runs `(name, epochs, of)` are saved, or None is, one after the other."""
+    printed, saves = [], list(saves)
+
+    def sleep(seconds):
+        if not saves:
+            raise TimeoutError("watch goes on although nothing more is saved")
+        saved = saves.pop(0)
+        if saved is None:
+            return
+        name, done, epochs = saved
+        recipe = train_config("nano", epochs=epochs)
+        history = History(model_config("nano"), recipe, "cifar10", 9, 0, "CPU", {})
+        history.epochs = [Epoch(n + 1, 2.0, 0.2, 1e-3, 1.0, 9.0) for n in range(done)]
+        history.save(folder / name)
+        os.utime(folder / name, (time.time() + 60 - len(saves),) * 2)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("IPython.display.clear_output", lambda wait: None)
+    monkeypatch.setattr("builtins.print", printed.append)
+    return printed
+
+
+def test_a_running_training_is_drawn_whenever_it_is_saved(monkeypatch, tmp_path, displayed):
+    saves = [("run.json", 0, 3), ("run.json", 1, 3), None, ("run.json", 3, 3)]
+    printed = watched(monkeypatch, tmp_path, *saves)
+    watch(tmp_path)  # ends by itself: the run has ended
+    assert printed == ["run.json: 0 of 3 epochs", "run.json: 1 of 3 epochs", "run.json: 3 of 3 epochs"]
+    assert [image.alt for image in displayed] == [
+        "The curves of a training as far as epoch 1.",
+        "The curves of a training as far as epoch 3.",
+    ]
+
+
+def test_a_run_that_ended_before_is_not_the_one_to_wait_for(monkeypatch, tmp_path, displayed):
+    printed = watched(monkeypatch, tmp_path, ("old.json", 2, 2), ("new.json", 1, 2), ("new.json", 2, 2))
+    time.sleep(5)  # the old run is there before anybody watches
+    watch(tmp_path)
+    assert printed == ["old.json: 2 of 2 epochs", "new.json: 1 of 2 epochs", "new.json: 2 of 2 epochs"]

@@ -5,7 +5,10 @@ remain distinct for colour-blind readers; what matters differs in lightness too,
 """
 
 import io
+import math
+import time
 from itertools import product
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +18,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+from swin_cifar.curves import plot_history
 from swin_cifar.data import normalize
+from swin_cifar.history import History
 from swin_cifar.windows import shift_per_axis
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
@@ -609,7 +614,9 @@ def plot_lines(x, lines, xlabel, ylabel, guides=None, ticks=None):
     for label, (value, slope) in (guides or {}).items():
         line = [value * (t / x[-1]) ** slope for t in x]
         ax.plot(x, line, color="#444444", linestyle=":", linewidth=1.5)
-        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=(-52, 9), textcoords="offset points")
+        nearest = min((values[-2] for values in lines.values()), key=lambda v: abs(math.log(v / line[-2])))
+        beside = (12, -14) if nearest > line[-2] else (-52, 9)  # right below the guide, or left above it
+        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=beside, textcoords="offset points")
     ax.set(xscale="log", yscale="log")
     if ticks:
         ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
@@ -642,6 +649,26 @@ def plot_curves(lines, xlabel, ylabel, log=False, levels=None):
     if len(lines) + len(levels or {}) > 1:
         ax.legend(fontsize=12)
     ax.grid(alpha=0.3)
+    return figure
+
+
+def plot_stacked(curves, xlabel, levels=None):
+    """-> Figure: {ylabel: (x, y)}, one panel above the other: an axis of its own for each, x shared.
+
+    `levels`: {ylabel: (label, y)}, a dotted line across that panel.
+    """
+    figure = Figure(figsize=(7.5, 2.4 * len(curves) + 0.4), layout="constrained")
+    axes = figure.subplots(len(curves), 1, squeeze=False, sharex=True)[:, 0]
+    for ax, (ylabel, (x, y)), colour in zip(axes, curves.items(), (COLOURS[0], COLOURS[5], COLOURS[2])):
+        ax.plot(x, y, color=colour, marker="o" if len(x) <= 40 else "", linewidth=2.5, markersize=6)
+        if ylabel in (levels or {}):
+            label, level = levels[ylabel]
+            ax.axhline(level, color="#444444", linestyle=":", linewidth=2, label=label)
+            ax.legend(fontsize=12)
+        ax.set_ylabel(ylabel, fontsize=13)
+        ax.tick_params(labelsize=12)
+        ax.grid(alpha=0.3)
+    axes[-1].set_xlabel(xlabel, fontsize=13)
     return figure
 
 
@@ -827,7 +854,7 @@ def plot_falls(comparisons):
         ax.set_yticks(range(len(rows)), rows, fontsize=13)
         said = "shown" if found.shown() else "not shown"
         ax.set_title(f"{found.name}, {found.k} of {found.tokens} grey: {said}", fontsize=13)
-        ax.set_xlabel("the logit falls by", fontsize=13)
+        ax.set_xlabel("the logit falls by (hatched: not beaten)", fontsize=13)
         ax.tick_params(labelsize=12)
     axes[0].invert_yaxis()  # shared by all
     return figure
@@ -854,6 +881,75 @@ def plot_groups(groups, ylabel):
     return figure
 
 
+# --- of notebook 09: a valley, and a training that is still running -----------------------
+
+
+def plot_valley_step(curvature, paths, lr, rates, losses):
+    """-> Figure: a step of the walks in a narrow valley, for `show_frames`: those with the rate `lr`.
+
+    The loss is half the sum of `curvature` (2,) times w², with its contours. `paths`: {name: (steps + 1,
+    2)}, a panel each; a walk that leaves the panel goes on outside. Right the loss at the end over all
+    rates, `losses`: {name: values}, with a dot for each path, the largest loss of its last ten places (at
+    the upper edge where that is larger still), and a dotted line at the limit of plain descent.
+    """
+    colours = COLOURS[5], COLOURS[0], COLOURS[1], COLOURS[2]
+    styles = dict(zip(losses, zip(colours, ("--", "-", "-.", ":"), "soD^")))
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    grid = figure.add_gridspec(len(paths), 2, width_ratios=(3, 2))
+    x, y = torch.meshgrid(torch.linspace(-0.5, 1.2, 120), torch.linspace(-0.4, 0.4, 80), indexing="xy")
+    heights = (curvature[0] * x**2 + curvature[1] * y**2) / 2
+    for row, (name, path) in enumerate(paths.items()):
+        ax = figure.add_subplot(grid[row, 0])
+        ax.contour(x, y, heights, levels=[4.0**i for i in range(-6, 2)], colors="#999999", linewidths=1)
+        colour, _, marker = styles[name]
+        ax.plot(*path.clamp(-50, 50).T, color=colour, marker=marker, linewidth=1.5, markersize=5)
+        ax.plot(0, 0, "k*", markersize=14)
+        ax.set(xlim=(-0.5, 1.2), ylim=(-0.4, 0.4))
+        ax.set_title(f"{name}, learning rate {lr:g}", fontsize=14)
+        ax.tick_params(labelsize=12)
+    ax = figure.add_subplot(grid[:, 1])
+    for name, values in losses.items():
+        colour, line, marker = styles[name]
+        up = [min(value, 1e7) for value in values]
+        ax.plot(rates, up, color=colour, linestyle=line, linewidth=2.5, label=name)
+        if name in paths:
+            end = (curvature * paths[name][-10:] ** 2).sum(-1).max().item() / 2
+            dot = {"markeredgecolor": "black", "markersize": 12, "clip_on": False, "zorder": 3}
+            ax.plot(lr, min(end, 1e5), marker, color=colour, **dot)
+    ax.axvline(2 / curvature.max().item(), color="#444444", linestyle=":", linewidth=2)
+    ax.set(xscale="log", yscale="log", ylim=(1e-5, 1e5))
+    ax.set_xlabel("learning rate", fontsize=13)
+    ax.set_title("loss at the end", fontsize=14)
+    ax.tick_params(labelsize=12)
+    ax.legend(fontsize=12, loc="upper left")
+    ax.grid(alpha=0.3)
+    return figure
+
+
+def watch(folder="../checkpoints/runs", seconds=5):
+    """Draw the training that was saved last in `folder`, anew whenever it is saved, until it has ended.
+
+    Call it in another notebook than the one that trains; its stop button ends the drawing alone.
+    """
+    from IPython import display  # only notebooks have it
+
+    first, drawn = True, None
+    while True:
+        saved = [(path.stat().st_mtime_ns, path) for path in Path(folder).glob("*.json")]
+        if saved and max(saved) != drawn:
+            drawn = max(saved)
+            history = History.load(drawn[1])
+            done, all_epochs = len(history.epochs), history.recipe.epochs
+            display.clear_output(wait=True)
+            print(f"{drawn[1].name}: {done} of {all_epochs} epochs")
+            if done:
+                show(plot_history(history), alt=f"The curves of a training as far as epoch {done}.")
+            if done == all_epochs and not first:  # an older run, found at first, is not the one to wait for
+                return
+        first = False
+        time.sleep(seconds)
+
+
 # --- steps of notebooks 10 and 12 ---------------------------------------------------------
 
 
@@ -870,7 +966,7 @@ def plot_temperature_step(bins, T, temperatures, losses):
     left.set(xlim=(0, 1), ylim=(0, 1))
     left.set_xlabel("confidence", fontsize=13)
     left.set_ylabel("share right", fontsize=13)
-    left.set_title(f"T = {T:.2f}", fontsize=15)
+    left.set_title(f"validation, T = {T:.2f}", fontsize=15)
     right.plot(temperatures, losses, color="black", linewidth=2.5)
     at = min(range(len(temperatures)), key=lambda i: abs(temperatures[i] - T))
     right.plot(temperatures[at], losses[at], "o", color=COLOURS[5], markersize=13)
@@ -891,14 +987,14 @@ def plot_ring_step(picture, row, moved):
     """-> Figure: what a model without the mask makes of a picture of 4 x 4 tokens, for `show_frames`.
 
     The picture (3, 32, 32) in [0, 1] is moved to the right by `moved` tokens, what leaves comes in at
-    the left. Left the windows of block 1, in the middle those of block 2, right the tokens of `row` on
-    a ring, with the windows of both as arcs: inside block 1, outside block 2.
+    the left. Left the windows of block 0, in the middle those of block 1, right the tokens of `row` on
+    a ring, with the windows of both as arcs: inside block 0, outside block 1.
     """
     figure, (first, second, ring) = panels(1, 3, size=2.8)
     seen = picture.roll(round(8 * moved), dims=2)
     for ax, bounds, title in (
-        (first, [(0, 2), (2, 4)], "block 1"),
-        (second, [(-1, 1), (1, 3), (3, 5)], "block 2, no mask"),
+        (first, [(0, 2), (2, 4)], "block 0"),
+        (second, [(-1, 1), (1, 3), (3, 5)], "block 1, no mask"),
     ):
         draw_picture(ax, seen, title)
         draw_windows(ax, bounds, bounds, unit=8, numbers=False, colour="black")
@@ -917,7 +1013,7 @@ def plot_ring_step(picture, row, moved):
         ring.plot(x, y, "o", color=colour, markeredgecolor="black", markersize=20)
     ring.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
     ring.axis("off")
-    ring.set_title(f"the row as a ring, moved by {moved:g}", fontsize=13)
+    ring.set_title(f"a ring, moved by {moved:g}", fontsize=13)
     return figure
 
 
@@ -925,13 +1021,13 @@ def plot_mirror_step(picture, turned):
     """-> Figure: a picture of 4 x 4 tokens on its way to its mirror image, for `show_frames`.
 
     `turned` from 0, the picture (3, 32, 32) in [0, 1], to 1, its mirror image. Above the windows of both
-    blocks, below the tokens of each window, sorted by colour: that is all that attention without a bias
-    knows of them.
+    blocks, below the tokens of each window, sorted by colour, two in a row: that is all that attention
+    without a bias knows of them.
     """
-    figure, axes = panels(2, 2, size=2.6)
+    figure, axes = panels(2, 2, size=3)
     scale = float(torch.cos(torch.tensor(torch.pi * turned)))  # 1, the picture, to -1, its mirror image
     colours = [_token_colours(picture, row) for row in range(4)]
-    blocks = (("block 1", [(0, 2), (2, 4)]), ("block 2", [(0, 1), (1, 3), (3, 4)]))
+    blocks = (("block 0", [(0, 2), (2, 4)]), ("block 1", [(0, 1), (1, 3), (3, 4)]))
     for above, below, (title, bounds) in zip(axes[:2], axes[2:], blocks):
         for row, column in product(range(4), range(4)):
             left, right = sorted((scale * (column - 2), scale * (column - 1)))
@@ -947,12 +1043,62 @@ def plot_mirror_step(picture, turned):
                 reverse=True,
             )
             x, y = scale * ((start + end) / 2 - 2), (top + bottom) / 2
-            for i, colour in enumerate(bag):
-                at = (x + 0.24 * (i - (len(bag) - 1) / 2), y)
-                below.plot(*at, "s", color=colour, markeredgecolor="black", markersize=8)
+            rows, columns = (len(bag) + 1) // 2, min(len(bag), 2)
+            for i, colour in enumerate(bag):  # in rows of two
+                corner = (x + 0.47 * (i % 2 - columns / 2), y + 0.47 * (i // 2 - rows / 2))
+                below.add_patch(Rectangle(corner, 0.44, 0.44, facecolor=colour, edgecolor="black"))
         above.set_title(title, fontsize=13)
         for ax in (above, below):
             ax.set(xlim=(-2.1, 2.1), ylim=(4.1, -0.1), aspect="equal")
             ax.axis("off")
         below.set_title("what is in each window", fontsize=12)
+    return figure
+
+
+def plot_timeline(rows, span, marks=None):
+    """-> Figure: {name: [(start, end, "product" or "other"), ...]} in seconds, a row each, from 0 to `span`.
+
+    `marks`: {name: what to say beside the name}.
+    """
+    figure = Figure(figsize=(9, 0.85 * len(rows) + 1.3), layout="constrained")
+    ax = figure.subplots()
+    for y, bars in enumerate(rows.values()):
+        ax.axhspan(y - 0.36, y + 0.36, color="#eeeeee")
+        for kind, colour in (("product", COLOURS[0]), ("other", COLOURS[1])):
+            seen = [(1e3 * a, 1e3 * (min(b, span) - a)) for a, b, k in bars if k == kind and a < span]
+            ax.broken_barh(seen, (y - 0.36, 0.72), facecolor=colour, edgecolor=colour, linewidth=0.4)
+    names = [f"{name}\n{(marks or {}).get(name, '')}".strip() for name in rows]
+    ax.set_yticks(range(len(rows)), names, fontsize=12)
+    ax.set(xlim=(0, 1e3 * span), ylim=(len(rows) - 0.5, -0.5))
+    ax.tick_params(axis="x", labelsize=12)
+    ax.set_xlabel("milliseconds under the profiler", fontsize=13)
+    labels = (("product", COLOURS[0]), ("other operator", COLOURS[1]), ("between them", "#eeeeee"))
+    handles = [Rectangle((0, 0), 1, 1, color=colour, label=label) for label, colour in labels]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=12, frameon=False)
+    return figure
+
+
+def plot_parts(parts, xlabel):
+    """-> Figure: {name: {part: value}}, a stacked bar each, and a black line at the sum of its parts.
+
+    A part below 0 is hatched, and drawn back from the end: the line then lies inside the bar.
+    """
+    figure = Figure(figsize=(9, 0.6 * len(parts) + 1.5), layout="constrained")
+    ax = figure.subplots()
+    kinds, colours = list(next(iter(parts.values()))), (COLOURS[5], COLOURS[0], COLOURS[1], "#bbbbbb")
+    for y, values in enumerate(parts.values()):
+        end = 0
+        for kind, colour in zip(kinds, colours):
+            back = {"facecolor": "none", "edgecolor": "black", "hatch": "///"}
+            style = back if values[kind] < 0 else {"facecolor": colour}
+            ax.barh(y, values[kind], left=end, height=0.7, **style)
+            end += values[kind]
+        ax.plot((end, end), (y - 0.42, y + 0.42), color="black", linewidth=3)
+    ax.set_yticks(range(len(parts)), parts, fontsize=12)
+    ax.invert_yaxis()
+    ax.tick_params(axis="x", labelsize=12)
+    ax.set_xlabel(xlabel, fontsize=13)
+    handles = [Rectangle((0, 0), 1, 1, color=c, label=kind) for kind, c in zip(kinds, colours)]
+    handles.append(Rectangle((0, 0), 1, 1, color="black", label="measured"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=12, frameon=False)
     return figure
