@@ -179,20 +179,26 @@ class DropPath(nn.Module):
 
 # --- nothing but speed: the same mathematics as PyTorch's layers of these names -----------
 
-_HAS_MKL_AND_ONEDNN = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+# By the processor, not by a measurement: equal seeds shall give equal weights in every run.
+_CONVOLVES = (
+    torch.backends.mkl.is_available()
+    and torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+)
 
 
 class FastLinear(nn.Linear):
-    """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, in float32 through oneDNN on x86 CPUs.
+    """(B, X, Y, C) -> (B, X, Y, C'): `nn.Linear` for maps and windows, by oneDNN in float32 with AVX-512.
 
     A 1 x 1 convolution is the same map. In float32 PyTorch hands it to oneDNN and `nn.Linear` to
-    MKL, which took twice the time on one AMD processor, the same time on another. In bf16 both
-    go to oneDNN, and `nn.Linear` needs no change of layout.
+    MKL, which took twice the time on one AMD processor with AVX-512, the same time on another; on
+    one without, `nn.Linear` was the faster one by up to a third. In bf16 both go to oneDNN, and
+    `nn.Linear` needs no change of layout.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if x.device.type != "cpu" or x.ndim != 4 or not in_float32 or not _HAS_MKL_AND_ONEDNN:
+        if x.device.type != "cpu" or x.ndim != 4 or not in_float32 or not _CONVOLVES:
             return super().forward(x)
         x = F.conv2d(x.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias)
         return x.permute(0, 2, 3, 1)

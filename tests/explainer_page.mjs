@@ -12,7 +12,10 @@ const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
 const found = { errors: [], requests: [] };
 page.on("console", (message) => message.type() === "error" && found.errors.push(message.text()));
 page.on("pageerror", (error) => found.errors.push(String(error)));
-page.on("request", (request) => /^(file|data|blob):/.test(request.url()) || found.requests.push(request.url()));
+page.on(
+  "request",
+  (request) => /^(file|data|blob):/.test(request.url()) || found.requests.push(request.url()),
+);
 
 const open = async (hash = "") => {
   await page.goto("about:blank");
@@ -25,10 +28,14 @@ const words = (selector) => page.locator(selector).innerText();
 await open();
 const pictures = JSON.parse(fs.readFileSync(path.join(folder, "pictures.json"), "utf8"));
 found.logits = await page.evaluate(
-  (pictures) => pictures.map((values) => {
-    const side = Math.sqrt(values.length / 3);
-    return Array.from(swin.swinTransformer(swin.tensor([3, side, side], Float32Array.from(values)), swin.page.model).logits.data);
-  }),
+  (pictures) =>
+    pictures.map((values) => {
+      const side = Math.sqrt(values.length / 3);
+      return Array.from(
+        swin.swinTransformer(swin.tensor([3, side, side], Float32Array.from(values)), swin.page.model).logits
+          .data,
+      );
+    }),
   pictures,
 );
 
@@ -46,7 +53,10 @@ for (;;) {
 
 // A token by the mouse, a key by the keyboard, its number.
 await open("#block=1&token=0,0");
-await page.locator("#view canvas").first().click({ position: { x: 200, y: 90 } });
+await page
+  .locator("#view canvas")
+  .first()
+  .click({ position: { x: 200, y: 90 } });
 found.token = await state("token");
 const sums = page.locator("canvas[aria-label^='Scores plus bias']");
 await sums.focus();
@@ -62,7 +72,14 @@ found.roll = await state("roll");
 await page.locator("#play").click();
 await page.waitForFunction(() => swin.state.roll === 1);
 found.answers = {};
-for (const [id, value] of [["shift", "off"], ["mask", "off"], ["mask", "flipped"], ["bias", "off"], ["content", "off"], ["windowSize", "2"]]) {
+for (const [id, value] of [
+  ["shift", "off"],
+  ["mask", "off"],
+  ["mask", "flipped"],
+  ["bias", "off"],
+  ["content", "off"],
+  ["windowSize", "2"],
+]) {
   await page.locator(`#${id}`).selectOption(value);
   found.answers[`${id} ${value}`] = await words("#changes .answer");
   await page.locator("#reset").click();
@@ -80,10 +97,19 @@ found.padded = await words("#step-block0 .step-shape");
 
 // An address leads to its state, a wrong one to a state that exists.
 await open("#block=2&token=3,1&mask=off&lang=zh&theme=dark");
-found.opened = await page.evaluate(() => [swin.state.block, swin.state.token, swin.state.mask, document.documentElement.lang]);
+found.opened = await page.evaluate(() => [
+  swin.state.block,
+  swin.state.token,
+  swin.state.mask,
+  document.documentElement.lang,
+]);
 await page.evaluate(() => (location.hash = "#block=0"));
 await page.waitForFunction(() => swin.state.block === 0);
-found.followed = await page.evaluate(() => [swin.state.token, swin.state.mask, document.documentElement.lang]);
+found.followed = await page.evaluate(() => [
+  swin.state.token,
+  swin.state.mask,
+  document.documentElement.lang,
+]);
 await open("#block=1");
 for (const id of ["lang", "mask", "reset", "picture-frog"]) {
   await page.locator(`#${id}`).focus();
@@ -91,8 +117,16 @@ for (const id of ["lang", "mask", "reset", "picture-frog"]) {
   else await page.keyboard.press("Enter");
   (found.focus ??= []).push(await page.evaluate(() => document.activeElement.id));
 }
-await open("#block=77&token=9,-4&head=5&mask=maybe&replaced=x&step=nowhere&picture=none&size=100000&windowSize=99");
-found.wrong = await page.evaluate(() => [swin.state.block, swin.state.token, swin.state.mask, swin.state.step, swin.state.size]);
+await open(
+  "#block=77&token=9,-4&head=5&mask=maybe&replaced=x&step=nowhere&picture=none&size=100000&windowSize=99",
+);
+found.wrong = await page.evaluate(() => [
+  swin.state.block,
+  swin.state.token,
+  swin.state.mask,
+  swin.state.step,
+  swin.state.size,
+]);
 
 // Own pictures: bad files are one line, a good one is classified.
 await open();
@@ -100,12 +134,15 @@ found.notices = {};
 for (const name of ["empty.png", "words.png", "huge.png", "good.png"]) {
   await page.locator("#file").setInputFiles(path.join(folder, name));
   await page.waitForFunction(
-    ([name, good]) => (good ? swin.state.picture === "own" : document.getElementById("notice").textContent.includes(name)),
+    ([name, good]) =>
+      good ? swin.state.picture === "own" : document.getElementById("notice").textContent.includes(name),
     [name, name === "good.png"],
   );
   found.notices[name] = await words("#notice").catch(() => "");
 }
-found.own = await page.evaluate(() => Array.from(swin.page.pictures.own.data, (value) => Math.round(255 * value)));
+found.own = await page.evaluate(() =>
+  Array.from(swin.page.pictures.own.data, (value) => Math.round(255 * value)),
+);
 await page.locator("#draw").click();
 const board = page.locator("dialog canvas");
 await board.hover({ position: { x: 60, y: 60 } });
@@ -128,19 +165,40 @@ found.milliseconds = await page.evaluate(() => {
   for (let i = 0; i < 5; i++) forward();
   return {
     forward: median(Array.from({ length: 9 }, () => time(forward))),
-    click: median(Array.from({ length: 9 }, (_, i) => time(() => swin.setState({ step: "block", block: 1, token: [i % 8, 3] })))),
+    click: median(
+      Array.from({ length: 9 }, (_, i) =>
+        time(() => swin.setState({ step: "block", block: 1, token: [i % 8, 3] })),
+      ),
+    ),
   };
 });
 
 found.wide = {};
-const views = ["#step=patches", "#block=1&token=1,7", "#merging=1", "#step=head", "#step=reach&block=1&token=2,2"];
+const views = [
+  "#step=patches",
+  "#block=1&token=1,7",
+  "#merging=1",
+  "#step=head",
+  "#step=reach&block=1&token=2,2",
+];
 const lecture = ["#block=1&lecture=true&theme=dark"];
-for (const [width, height, hashes] of [[1280, 720, views], [1920, 1080, lecture], [390, 844, views], [360, 640, lecture]]) {
+for (const [width, height, hashes] of [
+  [1280, 720, views],
+  [1920, 1080, lecture],
+  [390, 844, views],
+  [360, 640, lecture],
+]) {
   await page.setViewportSize({ width, height });
   for (const hash of hashes) {
     await open(hash);
-    await page.screenshot({ path: path.join(folder, `${width}${hash.replaceAll(/\W/g, "_")}.png`), fullPage: true });
-    const [whole, seen] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+    await page.screenshot({
+      path: path.join(folder, `${width}${hash.replaceAll(/\W/g, "_")}.png`),
+      fullPage: true,
+    });
+    const [whole, seen] = await page.evaluate(() => [
+      document.documentElement.scrollWidth,
+      window.innerWidth,
+    ]);
     if (whole > seen) found.wide[`${width} ${hash}`] = whole;
   }
 }

@@ -204,8 +204,8 @@ MUTATIONS = {
     "page: scores not scaled": ("swin_cifar/explainer/model.js", "sum / Math.sqrt(d)", "sum"),
     "page: PatchMerging gathers row by row": (
         "swin_cifar/explainer/model.js",
-        "[[0, 0], [1, 0], [0, 1], [1, 1]]",
-        "[[0, 0], [0, 1], [1, 0], [1, 1]]",
+        "        [1, 0],\n        [0, 1],\n",
+        "        [0, 1],\n        [1, 0],\n",
     ),
     "page: padding attended to": (
         "swin_cifar/explainer/model.js",
@@ -224,7 +224,7 @@ MUTATIONS = {
     ),
     "page: reach without the mask": (
         "swin_cifar/explainer/field.js",
-        "(!mask || mask.data[token * N + j])",
+        "(!mask || mask.data[(w * N + i) * N + j])",
         "true",
     ),
     "page: GELU by its tanh formula": (

@@ -10,13 +10,22 @@ from swin_cifar import MLP, DropPath, PatchEmbed, PatchMerging, WindowAttention,
 from swin_cifar.layers import FastLayerNorm, FastLinear
 
 
-def test_linear_is_the_map_of_nn_linear():
+@pytest.mark.parametrize("convolves", [False, True])
+def test_linear_is_the_map_of_nn_linear(monkeypatch, convolves):
+    """With the products of any processor."""
+    called = []
+    convolution = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *inputs: called.append(1) or convolution(*inputs))
+    monkeypatch.setattr("swin_cifar.layers._CONVOLVES", convolves)
     layer, x = FastLinear(6, 5), torch.randn(2, 3, 4, 6)
+    layer(x)
+    assert bool(called) == convolves
     torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
 def test_linear_is_a_convolution_in_float32_alone(monkeypatch):
     layer, x = FastLinear(6, 5), torch.randn(2, 3, 4, 6)
+    monkeypatch.setattr("swin_cifar.layers._CONVOLVES", True)
     monkeypatch.setattr(F, "conv2d", lambda *_: pytest.fail("a convolution"))
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16

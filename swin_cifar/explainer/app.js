@@ -15,7 +15,11 @@ import { mountChanges } from "./views/changes.js";
 import { listenForPictures, mountPictures } from "./views/own_picture.js";
 
 const VIEWS = {
-  patches: mountPatches, block: mountBlock, merging: mountMerging, head: mountHead, reach: mountField,
+  patches: mountPatches,
+  block: mountBlock,
+  merging: mountMerging,
+  head: mountHead,
+  reach: mountField,
 };
 
 async function start() {
@@ -25,12 +29,16 @@ async function start() {
   const weights = Object.fromEntries(Object.entries(packed).map(([name, packed]) => [name, unpack(packed)]));
   page.model = { ...model, weights: arrange(weights, model.config) };
   for (const [name, address] of Object.entries(pictures)) page.pictures[name] = await readPicture(address);
-  Object.assign(state, { size: model.config.imageSize, lang: navigator.language.startsWith("zh") ? "zh" : "en" });
+  Object.assign(state, {
+    size: model.config.imageSize,
+    lang: navigator.language.startsWith("zh") ? "zh" : "en",
+  });
   if (matchMedia("(prefers-color-scheme: dark)").matches) state.theme = "dark";
   listenForPictures();
   page.listeners.push(show);
   const start = { ...state }; // an address says all that differs from it
-  const follow = () => setState({ ...start, lang: state.lang, theme: state.theme, ...readAddress(location.hash) });
+  const follow = () =>
+    setState({ ...start, lang: state.lang, theme: state.theme, ...readAddress(location.hash) });
   window.addEventListener("hashchange", () => location.hash !== writeAddress() && follow());
   document.addEventListener("keydown", hearKey);
   follow();
@@ -41,7 +49,10 @@ async function start() {
 function unpack({ shape, kind, bytes }) {
   const text = atob(bytes);
   const raw = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
-  return tensor(shape, kind === "f4" ? new Float32Array(raw.buffer) : Float32Array.from(new Uint16Array(raw.buffer), fromHalf));
+  return tensor(
+    shape,
+    kind === "f4" ? new Float32Array(raw.buffer) : Float32Array.from(new Uint16Array(raw.buffer), fromHalf),
+  );
 }
 
 // 16 bits: a sign, 5 bits of exponent, 10 of fraction -> number
@@ -62,7 +73,8 @@ async function readPicture(address) {
   const { data } = context.getImageData(0, 0, image.width, image.height);
   const count = image.width * image.height;
   const picture = tensor([3, image.height, image.width]);
-  for (let i = 0; i < count; i++) for (let c = 0; c < 3; c++) picture.data[c * count + i] = data[4 * i + c] / 255;
+  for (let i = 0; i < count; i++)
+    for (let c = 0; c < 3; c++) picture.data[c * count + i] = data[4 * i + c] / 255;
   return picture;
 }
 
@@ -89,7 +101,11 @@ function mountFrame() {
   const { name, parameters, classes } = page.model;
   document.title = say("title");
   document.getElementById("title").textContent = say("title");
-  document.getElementById("about").textContent = say("about", { name, classes: classes.length, parameters: parameters.toLocaleString("en") });
+  document.getElementById("about").textContent = say("about", {
+    name,
+    classes: classes.length,
+    parameters: parameters.toLocaleString("en"),
+  });
   document.getElementById("help").textContent = say("help");
   const buttons = document.getElementById("buttons");
   const button = (id, onclick) => h("button", { type: "button", id, onclick }, say(`button.${id}`));
@@ -98,7 +114,11 @@ function mountFrame() {
     button("theme", () => setState({ theme: state.theme === "light" ? "dark" : "light" })),
     button("lecture", () => setState({ lecture: !state.lecture })),
   );
-  return [mountPictures(document.getElementById("pictures")), mountWay(document.getElementById("way")), mountChanges(document.getElementById("changes"))];
+  return [
+    mountPictures(document.getElementById("pictures")),
+    mountWay(document.getElementById("way")),
+    mountChanges(document.getElementById("changes")),
+  ];
 }
 
 // Left and right outside of any control: the step before, the step after.

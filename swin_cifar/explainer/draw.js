@@ -1,10 +1,45 @@
 // Charts: canvases whose cells say their numbers, to the mouse and to the keyboard.
 
 // Okabe and Ito's colours, as in the notebooks' figures.
-export const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000"];
-export const REGION_COLOURS = ["transparent", "rgba(240,228,66,.55)", "rgba(86,180,233,.6)", "rgba(204,121,167,.75)"];
-export const VIRIDIS = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
-const PUOR = ["#7f3b08", "#b35806", "#e08214", "#fdb863", "#fee0b6", "#f7f7f7", "#d8daeb", "#b2abd2", "#8073ac", "#542788", "#2d004b"];
+export const COLOURS = [
+  "#0072b2",
+  "#e69f00",
+  "#009e73",
+  "#cc79a7",
+  "#56b4e9",
+  "#d55e00",
+  "#f0e442",
+  "#000000",
+];
+export const REGION_COLOURS = [
+  "transparent",
+  "rgba(240,228,66,.55)",
+  "rgba(86,180,233,.6)",
+  "rgba(204,121,167,.75)",
+];
+export const VIRIDIS = [
+  "#440154",
+  "#46327e",
+  "#365c8d",
+  "#277f8e",
+  "#1fa187",
+  "#4ac16d",
+  "#a0da39",
+  "#fde725",
+];
+const PUOR = [
+  "#7f3b08",
+  "#b35806",
+  "#e08214",
+  "#fdb863",
+  "#fee0b6",
+  "#f7f7f7",
+  "#d8daeb",
+  "#b2abd2",
+  "#8073ac",
+  "#542788",
+  "#2d004b",
+];
 
 // tag, {property: value; on...: listener}, children -> an element
 export function h(tag, properties = {}, ...children) {
@@ -20,9 +55,16 @@ export function h(tag, properties = {}, ...children) {
 
 // A canvas of `width` x `height` units; onpick(heat's name, row, column) hears clicks and Enter.
 export function chart(width, height, label, onpick) {
-  const canvas = h("canvas", { role: "img", "aria-label": label, tabindex: 0, class: onpick ? "chart choose" : "chart" });
+  const canvas = h("canvas", {
+    role: "img",
+    "aria-label": label,
+    tabindex: 0,
+    class: onpick ? "chart choose" : "chart",
+  });
   const self = { canvas, width, height, heats: [], cursor: null, onpick };
-  canvas.addEventListener("mousemove", (event) => tell(self, cellAt(self, event), event.clientX, event.clientY));
+  canvas.addEventListener("mousemove", (event) =>
+    tell(self, cellAt(self, event), event.clientX, event.clientY),
+  );
   canvas.addEventListener("mouseleave", () => tell(self, null));
   canvas.addEventListener("blur", () => tell(self, null));
   canvas.addEventListener("click", (event) => pick(self, cellAt(self, event)));
@@ -66,7 +108,14 @@ export function heat(chart, context, options) {
       else if (numbers !== undefined) {
         const [red, green, blue] = colour;
         context.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 128 ? "#000000" : "#ffffff";
-        text(context, value.toFixed(numbers).replace(/^-(0(\.0*)?)$/, "$1"), left + width / 2, top + cell / 2, cell * 0.3, "center");
+        text(
+          context,
+          value.toFixed(numbers).replace(/^-(0(\.0*)?)$/, "$1"),
+          left + width / 2,
+          top + cell / 2,
+          cell * 0.3,
+          "center",
+        );
       }
     }
   chart.heats.push({ ...options, cellWidth: width });
@@ -167,7 +216,8 @@ function cellAt(chart, event) {
 function moveCursor(chart, event) {
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   const parts = chart.heats.length;
-  if (!parts || (!steps[event.key] && event.key !== "Enter" && (event.key !== "PageDown" || parts < 2))) return;
+  if (!parts || (!steps[event.key] && event.key !== "Enter" && (event.key !== "PageDown" || parts < 2)))
+    return;
   event.preventDefault();
   let { index, r, c } = chart.cursor ?? { index: 0, r: 0, c: 0, ...chart.selected };
   if (event.key === "PageDown") [index, r, c] = [(index + 1) % parts, 0, 0];

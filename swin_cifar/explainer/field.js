@@ -14,7 +14,8 @@ export function reachBackwards(stages, last, [y, x]) {
     const { steps, s, i } = blocks[number];
     set = throughBlock(steps, set);
     found.push({ block: number, shape: steps.x.shape.slice(0, 2), set });
-    if (i === 0 && stages[s].merging) set = throughMerging(blocks[number - 1].steps.out.shape, set, steps.x.shape);
+    if (i === 0 && stages[s].merging)
+      set = throughMerging(blocks[number - 1].steps.out.shape, set, steps.x.shape);
   }
   return found;
 }
@@ -27,7 +28,9 @@ function throughBlock(steps, set) {
   const [nW, N] = windows.shape;
   const before = set.slice();
   for (let w = 0; w < nW; w++) {
-    const places = Array.from({ length: N }, (_, j) => tokenIn(steps, w, j)).map((token) => token && token[0] * W + token[1]);
+    const places = Array.from({ length: N }, (_, j) => tokenIn(steps, w, j)).map(
+      (token) => token && token[0] * W + token[1],
+    );
     places.forEach((query, i) => {
       if (query === null || !set[query]) return;
       places.forEach((key, j) => {

@@ -38,8 +38,7 @@ function eachToken(H, W, M, visit) {
   let token = 0;
   for (let top = 0; top < H; top += M)
     for (let left = 0; left < W; left += M)
-      for (let y = top; y < top + M; y++)
-        for (let x = left; x < left + M; x++) visit(y * W + x, token++);
+      for (let y = top; y < top + M; y++) for (let x = left; x < left + M; x++) visit(y * W + x, token++);
 }
 
 // M -> N·N numbers in [0, (2M-1)²): the row of the bias table for query i and key j at [i * N + j].
@@ -186,7 +185,12 @@ export function patchMerging(x, { norm, reduction }) {
   for (let y = 0; y < Hp; y += 2)
     for (let i = 0; i < Wp; i += 2)
       // Top-left, bottom-left, top-right, bottom-right: the order of the published weights.
-      for (const [dy, dx] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
+      for (const [dy, dx] of [
+        [0, 0],
+        [1, 0],
+        [0, 1],
+        [1, 1],
+      ]) {
         const from = ((y + dy) * Wp + i + dx) * C;
         gathered.data.set(padded.data.subarray(from, from + C), place);
         place += C;
@@ -273,7 +277,8 @@ export const gelu = (x) => (x * (1 + erf(x / Math.SQRT2))) / 2;
 // (Abramowitz and Stegun 1964, formula 7.1.26: an error of at most 1.5e-7.)
 function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
-  const sum = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  const sum =
+    t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
   return Math.sign(x) * (1 - sum * Math.exp(-x * x));
 }
 
@@ -296,11 +301,37 @@ export function swinTransformerBlock(x, weights, { heads, windowSize, shiftSize 
   const { hidden, out: branch2 } = mlp(norm2, weights.mlp);
   const out = add(middle, branch2);
   const geometry = { M, shift: shiftPerAxis(H, W, M, shift), shiftSize: shift };
-  return { x, norm1, padded, rolled, windows, mask, attention, branch1, middle, norm2, hidden, branch2, out, geometry, replaced: change.replaced };
+  return {
+    x,
+    norm1,
+    padded,
+    rolled,
+    windows,
+    mask,
+    attention,
+    branch1,
+    middle,
+    norm2,
+    hidden,
+    branch2,
+    out,
+    geometry,
+    replaced: change.replaced,
+  };
 }
 
 // The token that place j of window w holds -> [y, x], null for padding.
-export function tokenIn({ x, geometry: { M, shift: [up, left] } }, w, j) {
+export function tokenIn(
+  {
+    x,
+    geometry: {
+      M,
+      shift: [up, left],
+    },
+  },
+  w,
+  j,
+) {
   const [H, W] = x.shape;
   const [Hp, Wp] = paddedSize(H, W, M);
   const across = Wp / M;
@@ -310,7 +341,16 @@ export function tokenIn({ x, geometry: { M, shift: [up, left] } }, w, j) {
 }
 
 // Token [y, x] -> {w, i}: its window and its place in it.
-export function placeOfToken({ x, geometry: { M, shift: [up, left] } }, [row, col]) {
+export function placeOfToken(
+  {
+    x,
+    geometry: {
+      M,
+      shift: [up, left],
+    },
+  },
+  [row, col],
+) {
   const [H, W] = x.shape;
   const [Hp, Wp] = paddedSize(H, W, M);
   const [y, column] = [(row - up + Hp) % Hp, (col - left + Wp) % Wp];
@@ -353,7 +393,10 @@ function flip(mask) {
 }
 
 function add(a, b) {
-  return tensor(a.shape, a.data.map((value, i) => value + b.data[i]));
+  return tensor(
+    a.shape,
+    a.data.map((value, i) => value + b.data[i]),
+  );
 }
 
 // The map in which one token is the mean of all: it says nothing of its own any more.
@@ -401,14 +444,20 @@ export function swinTransformer(picture, model, changes = {}) {
 export function normalize(picture, mean, std) {
   const [, h, w] = picture.shape;
   const channel = (i) => Math.floor(i / (h * w));
-  return tensor(picture.shape, picture.data.map((value, i) => (value - mean[channel(i)]) / std[channel(i)]));
+  return tensor(
+    picture.shape,
+    picture.data.map((value, i) => (value - mean[channel(i)]) / std[channel(i)]),
+  );
 }
 
 export function softmax(logits) {
   const largest = Math.max(...logits.data);
   const values = Array.from(logits.data, (value) => Math.exp(value - largest));
   const total = values.reduce((a, b) => a + b);
-  return tensor(logits.shape, Float32Array.from(values, (value) => value / total));
+  return tensor(
+    logits.shape,
+    Float32Array.from(values, (value) => value / total),
+  );
 }
 
 // --- weights ----------------------------------------------------------------------------

@@ -10,10 +10,15 @@ export function say(key, values = {}) {
   return words.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-export const number = (value) => value.toFixed(2).replace(/^-(0\.00)$/, "$1").replace("-", "−");
+export const number = (value) =>
+  value
+    .toFixed(2)
+    .replace(/^-(0\.00)$/, "$1")
+    .replace("-", "−");
 
 export const row = (...children) => h("div", { class: "row" }, ...children);
-export const figure = (content, caption, ...more) => h("figure", {}, content, h("figcaption", {}, caption), ...more);
+export const figure = (content, caption, ...more) =>
+  h("figure", {}, content, h("figcaption", {}, caption), ...more);
 
 // A titled part of a view; `content`: words first, then elements.
 export function card(title, words, ...content) {
@@ -24,7 +29,14 @@ export function card(title, words, ...content) {
 // -> {element, show(value), limit(max)}
 export function slider(name, min, max, onchange) {
   const shown = h("output", { for: name });
-  const input = h("input", { type: "range", id: name, min, max, step: 1, oninput: () => onchange(Number(input.value)) });
+  const input = h("input", {
+    type: "range",
+    id: name,
+    min,
+    max,
+    step: 1,
+    oninput: () => onchange(Number(input.value)),
+  });
   return {
     element: h("label", { class: "slider" }, h("span", {}, say(`slider.${name}`)), input, shown),
     show(value) {
@@ -53,7 +65,8 @@ export function drawTokenPicture(chart, picture, { H, W, unit, steps, weights, s
   if (weights) {
     const largest = Math.max(...weights.values());
     for (let y = 0; y < H; y++)
-      for (let x = 0; x < W; x++) tint(y, x, `rgba(0,0,0,${0.85 - 0.85 * ((weights.get(`${y},${x}`) ?? 0) / largest)})`);
+      for (let x = 0; x < W; x++)
+        tint(y, x, `rgba(0,0,0,${0.85 - 0.85 * ((weights.get(`${y},${x}`) ?? 0) / largest)})`);
   }
   if (signed) {
     const limit = Math.max(...[...signed.values()].map(Math.abs), 1e-9);
@@ -67,7 +80,8 @@ export function drawTokenPicture(chart, picture, { H, W, unit, steps, weights, s
     const size = cell / unit;
     context.fillStyle = "rgba(255,255,255,.8)";
     for (let i = 0; i < h_ * w; i++) {
-      if (!pixels[i]) context.fillRect(4 + (i % w) * size, 4 + Math.floor(i / w) * size, size + 0.3, size + 0.3);
+      if (!pixels[i])
+        context.fillRect(4 + (i % w) * size, 4 + Math.floor(i / w) * size, size + 0.3, size + 0.3);
     }
   }
   grid(context, 4, 4, H, W, cell, 1, "rgba(255,255,255,.45)", 1);
@@ -80,7 +94,17 @@ export function drawTokenPicture(chart, picture, { H, W, unit, steps, weights, s
     return say("token", { y: r, x: c }) + (value === undefined ? "" : ` ${value.toFixed(4)}`);
   };
   chart.selected = { r: y, c: x };
-  chart.heats.push({ name: "token", values: [], rows: H, cols: W, x: 4, y: 4, cell, cellWidth: cell, say: say_ });
+  chart.heats.push({
+    name: "token",
+    values: [],
+    rows: H,
+    cols: W,
+    x: 4,
+    y: 4,
+    cell,
+    cellWidth: cell,
+    say: say_,
+  });
 }
 
 // A line wherever neighbours belong to different windows, or may not attend to each other.
@@ -93,7 +117,10 @@ function drawWindowsOnMap(context, steps, cell) {
     return p.w === q.w && (!steps.mask || steps.mask.data[(p.w * N + p.i) * N + q.i] === 1);
   };
   const line = (x1, y1, x2, y2) => {
-    for (const [colour, width] of [["#000000", 4], ["#ffffff", 1.5]]) {
+    for (const [colour, width] of [
+      ["#000000", 4],
+      ["#ffffff", 1.5],
+    ]) {
       context.strokeStyle = colour;
       context.lineWidth = width;
       context.beginPath();

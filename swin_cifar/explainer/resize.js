@@ -31,7 +31,8 @@ export function fitPicture({ width, height, data }, size) {
       const { first, weights } = rows[y];
       for (let x = 0; x < size; x++) {
         let sum = 0;
-        for (let i = 0; i < weights.length; i++) sum += weights[i] * narrow[(c * (bottom - top) + first - top + i) * size + x];
+        for (let i = 0; i < weights.length; i++)
+          sum += weights[i] * narrow[(c * (bottom - top) + first - top + i) * size + x];
         out.data[(c * size + y) * size + x] = toByte(sum);
       }
     }
@@ -46,7 +47,9 @@ function bicubicTaps(start, length, limit, size) {
     const centre = start + (i + 0.5) * scale;
     const first = Math.max(Math.trunc(centre - 2 * stretch + 0.5), 0);
     const last = Math.min(Math.trunc(centre + 2 * stretch + 0.5), limit);
-    const weights = Array.from({ length: last - first }, (_, j) => cubic((first + j - centre + 0.5) / stretch));
+    const weights = Array.from({ length: last - first }, (_, j) =>
+      cubic((first + j - centre + 0.5) / stretch),
+    );
     const total = weights.reduce((a, b) => a + b);
     return { first, weights: weights.map((weight) => weight / total) };
   });

@@ -5,16 +5,34 @@ import { swinTransformer, tensor } from "./model.js";
 export const page = { model: null, pictures: {}, words: {}, listeners: [] };
 
 export const DEFAULTS = {
-  picture: "", size: 0, step: "patches", block: 0, merging: 1, token: [0, 0], head: 0, key: -1, channel: 0,
-  roll: 1, lang: "en", theme: "light", lecture: false,
-  shift: "on", mask: "on", bias: "on", content: "on", windowSize: 0, headOff: "", replaced: "",
+  picture: "",
+  size: 0,
+  step: "patches",
+  block: 0,
+  merging: 1,
+  token: [0, 0],
+  head: 0,
+  key: -1,
+  channel: 0,
+  roll: 1,
+  lang: "en",
+  theme: "light",
+  lecture: false,
+  shift: "on",
+  mask: "on",
+  bias: "on",
+  content: "on",
+  windowSize: 0,
+  headOff: "",
+  replaced: "",
 };
 export const state = { ...DEFAULTS };
 
 // What the state's changes mean to swinTransformer.
 function changesOf({ shift, mask, bias, content, windowSize, headOff, replaced }) {
   const all = {};
-  for (const [name, value] of Object.entries({ shift, mask, bias, content })) if (value !== "on") all[name] = value;
+  for (const [name, value] of Object.entries({ shift, mask, bias, content }))
+    if (value !== "on") all[name] = value;
   if (windowSize) all.windowSize = windowSize;
   const of = {};
   if (headOff) {
@@ -37,7 +55,12 @@ export function compute() {
   const plain = remembered(`${state.picture} ${state.size}`, () => swinTransformer(picture, page.model));
   if (!changed) return { picture, plain, run: plain, changed };
   const key = `${state.picture} ${state.size} ${JSON.stringify(changes)}`;
-  return { picture, plain, run: remembered(key, () => swinTransformer(picture, page.model, changes)), changed };
+  return {
+    picture,
+    plain,
+    run: remembered(key, () => swinTransformer(picture, page.model, changes)),
+    changed,
+  };
 }
 
 // What was computed last is kept: going back and forth between two states costs nothing.
@@ -117,7 +140,11 @@ function tidy(before) {
   if (state.windowSize === config.windowSize) state.windowSize = 0;
   if (!(state.key < (state.windowSize || config.windowSize) ** 2)) state.key = -1;
   for (const name of ["headOff", "replaced"]) if (!exists(name, state[name])) state[name] = "";
-  if (before.block !== state.block || before.step !== state.step || String(before.token) !== String(state.token)) {
+  if (
+    before.block !== state.block ||
+    before.step !== state.step ||
+    String(before.token) !== String(state.token)
+  ) {
     if (state.key === before.key) state.key = -1;
   }
 }
@@ -138,9 +165,12 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 function stageOf({ step, block, merging }) {
   if (step === "patches") return 0;
   if (step === "merging") return merging;
-  return step === "head" ? page.model.config.depths.length - 1 : placeOfBlock(clamp(block, 0, countBlocks() - 1)).stage;
+  return step === "head"
+    ? page.model.config.depths.length - 1
+    : placeOfBlock(clamp(block, 0, countBlocks() - 1)).stage;
 }
-const unitOf = (values) => page.model.config.patchSize * 2 ** clamp(stageOf(values), 0, page.model.config.depths.length - 1);
+const unitOf = (values) =>
+  page.model.config.patchSize * 2 ** clamp(stageOf(values), 0, page.model.config.depths.length - 1);
 
 // All steps in order, as `stepName` names them.
 export function STEPS() {
@@ -158,7 +188,11 @@ export const stepName = ({ step, block, merging } = state) =>
 
 export function goTo(name) {
   const [, step, number] = name.match(/^([a-z]+)(\d*)$/);
-  setState({ step, ...(step === "block" && { block: +number }), ...(step === "merging" && { merging: +number }) });
+  setState({
+    step,
+    ...(step === "block" && { block: +number }),
+    ...(step === "merging" && { merging: +number }),
+  });
 }
 
 // --- the address ------------------------------------------------------------------------
@@ -185,18 +219,31 @@ export function readAddress(hash) {
 }
 
 export const CHOICES = {
-  shift: ["on", "off"], mask: ["on", "off", "flipped"], bias: ["on", "off"], content: ["on", "off"],
-  lang: ["en", "zh"], theme: ["light", "dark"], windowSize: [2, 3, 4, 5, 6, 7, 8],
+  shift: ["on", "off"],
+  mask: ["on", "off", "flipped"],
+  bias: ["on", "off"],
+  content: ["on", "off"],
+  lang: ["en", "zh"],
+  theme: ["light", "dark"],
+  windowSize: [2, 3, 4, 5, 6, 7, 8],
 };
 
 // Only what differs from the start, so that an address stays short.
 export function writeAddress() {
   const parts = [];
   for (const [name, value] of Object.entries(state)) {
-    const shown = name === "block" ? state.step === "block" || state.step === "reach" : name !== "merging" || state.step === "merging";
-    const same = String(value) === String(DEFAULTS[name]) && name !== "block" && name !== "lang" && name !== "theme";
+    const shown =
+      name === "block"
+        ? state.step === "block" || state.step === "reach"
+        : name !== "merging" || state.step === "merging";
+    const same =
+      String(value) === String(DEFAULTS[name]) && name !== "block" && name !== "lang" && name !== "theme";
     if (!shown || same || (name === "step" && (value === "block" || value === "merging"))) continue;
-    if ((name === "size" && value === page.model.config.imageSize) || name === "picture" && value === Object.keys(page.pictures)[0]) continue;
+    if (
+      (name === "size" && value === page.model.config.imageSize) ||
+      (name === "picture" && value === Object.keys(page.pictures)[0])
+    )
+      continue;
     parts.push(`${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`);
   }
   return `#${parts.join("&")}`;

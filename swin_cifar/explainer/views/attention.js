@@ -7,8 +7,15 @@ import { card, drawTokenPicture, figure, number, row, say, slider, tokenChart } 
 import { chooseCell } from "./windows.js";
 
 export function mountAttention(root) {
-  const vectors = chart(760, 230, say("attention.vectors"), (name, j) => name !== "q" && setState({ key: j }));
-  const sums = chart(1000, 230, say("attention.sums"), (_, y, x) => setState({ key: y * sideOfWindow() + x }));
+  const vectors = chart(
+    760,
+    230,
+    say("attention.vectors"),
+    (name, j) => name !== "q" && setState({ key: j }),
+  );
+  const sums = chart(1000, 230, say("attention.sums"), (_, y, x) =>
+    setState({ key: y * sideOfWindow() + x }),
+  );
   const table = chart(250, 270, say("attention.table"));
   const matrix = chart(280, 280, say("attention.matrix"), (_, i, j) => chooseCell(i, j));
   const map = tokenChart("attention.back");
@@ -17,11 +24,17 @@ export function mountAttention(root) {
   const mixed = chart(760, 90, say("attention.mix"));
   root.replaceChildren(
     card("attention.title", say("attention.text"), head.element, row(vectors.canvas)),
-    card("scores.title", say("scores.text"), row(sums.canvas), pair, row(
-      figure(table.canvas, say("table.caption")),
-      figure(matrix.canvas, say("matrix.caption")),
-      figure(map.canvas, say("back.caption")),
-    )),
+    card(
+      "scores.title",
+      say("scores.text"),
+      row(sums.canvas),
+      pair,
+      row(
+        figure(table.canvas, say("table.caption")),
+        figure(matrix.canvas, say("matrix.caption")),
+        figure(map.canvas, say("back.caption")),
+      ),
+    ),
     card("mix.title", say("mix.text"), row(mixed.canvas)),
   );
   return function update({ picture, run }) {
@@ -46,23 +59,45 @@ const sideOfWindow = () => blockSteps(compute().run, state.block).geometry.M;
 
 // All that attention computed for the state's token and head.
 function queryOf(steps) {
-  const { attention, geometry: { M }, mask } = steps;
+  const {
+    attention,
+    geometry: { M },
+    mask,
+  } = steps;
   const [, heads, N, d] = attention.q.shape;
   const { w, i } = placeOfToken(steps, state.token);
   const start = ((w * heads + state.head) * N + i) * N;
   const bias = attention.bias.data.subarray((state.head * N + i) * N, (state.head * N + i + 1) * N);
   const scores = attention.scores.data.subarray(start, start + N);
-  const vectors = (part) => part.data.subarray((w * heads + state.head) * N * d, (w * heads + state.head + 1) * N * d);
+  const vectors = (part) =>
+    part.data.subarray((w * heads + state.head) * N * d, (w * heads + state.head + 1) * N * d);
   const weights = attention.attn.data.subarray(start, start + N);
   const strongest = weights.indexOf(Math.max(...weights));
   return {
-    steps, M, N, d, w, i, heads, bias, scores, weights,
+    steps,
+    M,
+    N,
+    d,
+    w,
+    i,
+    heads,
+    bias,
+    scores,
+    weights,
     key: state.key >= 0 && state.key < N ? state.key : strongest,
     allowed: (j) => !mask || mask.data[(w * N + i) * N + j] === 1,
     sums: scores.map((score, j) => score + bias[j]),
-    q: vectors(attention.q).subarray(i * d, (i + 1) * d), k: vectors(attention.k), v: vectors(attention.v),
-    mix: attention.mix.data.subarray((w * N + i) * heads * d + state.head * d, (w * N + i) * heads * d + (state.head + 1) * d),
-    matrix: attention.attn.data.subarray((w * heads + state.head) * N * N, (w * heads + state.head + 1) * N * N),
+    q: vectors(attention.q).subarray(i * d, (i + 1) * d),
+    k: vectors(attention.k),
+    v: vectors(attention.v),
+    mix: attention.mix.data.subarray(
+      (w * N + i) * heads * d + state.head * d,
+      (w * N + i) * heads * d + (state.head + 1) * d,
+    ),
+    matrix: attention.attn.data.subarray(
+      (w * heads + state.head) * N * N,
+      (w * heads + state.head + 1) * N * N,
+    ),
   };
 }
 
@@ -113,15 +148,29 @@ function drawSums(chart, { M, N, key, scores, bias, sums, weights, allowed, i })
   const limit = Math.max(...[...scores, ...bias, ...sums].map(Math.abs), 1e-9);
   const forbidden = (r, c) => !allowed(r * M + c);
   const parts = [
-    ["scores", scores, { signed: true, limit }], ["bias", bias, { signed: true, limit }],
-    ["sums", sums, { signed: true, limit, hidden: forbidden }], ["weights", weights, { hidden: forbidden }],
+    ["scores", scores, { signed: true, limit }],
+    ["bias", bias, { signed: true, limit }],
+    ["sums", sums, { signed: true, limit, hidden: forbidden }],
+    ["weights", weights, { hidden: forbidden }],
   ];
   parts.forEach(([name, values, options], column) => {
     const x = 6 + column * (side + 34);
     text(context, say(`sum.${name}`), x + side / 2, 12, 14, "center", ink());
     const numbers = cell >= 30 ? (name === "weights" ? 2 : 1) : undefined;
     const say_ = (r, c) => (options.hidden?.(r, c) ? say("cell.forbidden") : values[r * M + c].toFixed(4));
-    heat(chart, context, { name, title: say(`sum.${name}`), values, rows: M, cols: M, x, y: 26, cell, numbers, say: say_, ...options });
+    heat(chart, context, {
+      name,
+      title: say(`sum.${name}`),
+      values,
+      rows: M,
+      cols: M,
+      x,
+      y: 26,
+      cell,
+      numbers,
+      say: say_,
+      ...options,
+    });
     chart.selected = { r: Math.floor(key / M), c: key % M };
     outline(chart, context, Math.floor(i / M), i % M, COLOURS[5]);
     outline(chart, context, Math.floor(key / M), key % M, COLOURS[0]);
@@ -139,8 +188,20 @@ function drawTable(chart, { steps, M, i, key }) {
   const values = Array.from({ length: side * side }, (_, row) => table.data[row * heads + state.head]);
   const cell = Math.floor(240 / side);
   const context = begin(chart, side * cell + 10, side * cell + 10);
-  const say_ = (r, c) => say("table.cell", { dy: r - trained + 1, dx: c - trained + 1, value: values[r * side + c].toFixed(4) });
-  heat(chart, context, { name: "table", values, rows: side, cols: side, x: 5, y: 5, cell, signed: true, numbers: cell >= 30 ? 1 : undefined, say: say_ });
+  const say_ = (r, c) =>
+    say("table.cell", { dy: r - trained + 1, dx: c - trained + 1, value: values[r * side + c].toFixed(4) });
+  heat(chart, context, {
+    name: "table",
+    values,
+    rows: side,
+    cols: side,
+    x: 5,
+    y: 5,
+    cell,
+    signed: true,
+    numbers: cell >= 30 ? 1 : undefined,
+    say: say_,
+  });
   const [dy, dx] = [Math.floor(i / M) - Math.floor(key / M), (i % M) - (key % M)].map(nearestOffset);
   outline(chart, context, dy + trained - 1, dx + trained - 1, COLOURS[0]);
 }
@@ -169,8 +230,22 @@ function drawMix(chart, { d, v, key, weights, mix }) {
   const context = begin(chart, d * cellWidth + 180, 84);
   const value = v.subarray(key * d, (key + 1) * d);
   const limit = Math.max(...[...value, ...mix].map(Math.abs), 1e-9);
-  [[say("mix.value", { weight: weights[key].toFixed(2), key }), value], [say("mix.sum"), mix]].forEach(([words, values], r) => {
+  [
+    [say("mix.value", { weight: weights[key].toFixed(2), key }), value],
+    [say("mix.sum"), mix],
+  ].forEach(([words, values], r) => {
     text(context, words, 4, 24 + 40 * r, 13, "left", ink());
-    heat(chart, context, { name: "mix", values, rows: 1, cols: d, x: 170, y: 12 + 40 * r, cell: 24, cellWidth, signed: true, limit });
+    heat(chart, context, {
+      name: "mix",
+      values,
+      rows: 1,
+      cols: d,
+      x: 170,
+      y: 12 + 40 * r,
+      cell: 24,
+      cellWidth,
+      signed: true,
+      limit,
+    });
   });
 }

@@ -24,7 +24,10 @@ export function mountBlock(root) {
 function drawResidual(chart, steps, words) {
   const [, W, C] = steps.x.shape;
   const at = (state.token[0] * W + state.token[1]) * C;
-  const parts = ["x", "branch1", "middle", "branch2", "out", "norm1"].map((name) => [name, steps[name].data.subarray(at, at + C)]);
+  const parts = ["x", "branch1", "middle", "branch2", "out", "norm1"].map((name) => [
+    name,
+    steps[name].data.subarray(at, at + C),
+  ]);
   const cellWidth = Math.max(2, Math.floor(680 / C));
   // One scale for all that is added; the LayerNorm, which the attention reads, has its own.
   const shared = Math.max(...parts.slice(0, 5).flatMap(([, values]) => Array.from(values, Math.abs)));
@@ -32,7 +35,20 @@ function drawResidual(chart, steps, words) {
   parts.forEach(([name, values], r) => {
     text(context, say(`residual.${name}`), 4, 18 + 32 * r, 13, "left", ink());
     const say_ = (_, c) => say("channel.value", { channel: c, value: values[c].toFixed(4) });
-    heat(chart, context, { name, title: say(`residual.${name}`), values, rows: 1, cols: C, x: 190, y: 6 + 32 * r, cell: 24, cellWidth, signed: true, limit: name === "norm1" ? undefined : shared, say: say_ });
+    heat(chart, context, {
+      name,
+      title: say(`residual.${name}`),
+      values,
+      rows: 1,
+      cols: C,
+      x: 190,
+      y: 6 + 32 * r,
+      cell: 24,
+      cellWidth,
+      signed: true,
+      limit: name === "norm1" ? undefined : shared,
+      say: say_,
+    });
   });
   const length = Object.fromEntries(parts.map(([name, values]) => [name, number(Math.hypot(...values))]));
   words.textContent = say("residual.lengths", length);

@@ -10,7 +10,9 @@ export function mountField(root) {
   const maps = h("div", { class: "row" });
   const block = slider("field.block", 0, countBlocks() - 1, (value) => setState({ block: value }));
   const words = h("p", { class: "sum" });
-  root.replaceChildren(card("field.title", say("field.text"), block.element, row(map.canvas, h("div", {}, words, maps))));
+  root.replaceChildren(
+    card("field.title", say("field.text"), block.element, row(map.canvas, h("div", {}, words, maps))),
+  );
   return function update({ picture, run }) {
     block.show(state.block);
     const { unit } = placeOfBlock(state.block);
@@ -20,7 +22,11 @@ export function mountField(root) {
     const [H, W] = blockSteps(run, state.block).out.shape;
     drawTokenPicture(map, picture, { H, W, unit, pixels });
     const count = pixels.reduce((sum, inside) => sum + inside, 0);
-    words.textContent = say("field.pixels", { count, all: height * width, share: `${((100 * count) / (height * width)).toFixed(0)}%` });
+    words.textContent = say("field.pixels", {
+      count,
+      all: height * width,
+      share: `${((100 * count) / (height * width)).toFixed(0)}%`,
+    });
     maps.replaceChildren(...found.map((one) => fieldThumb(one)));
   };
 }
@@ -29,7 +35,10 @@ export function mountField(root) {
 function pixelsOf({ shape: [, W], set }, picture) {
   const [, height, width] = picture.shape;
   const P = page.model.config.patchSize;
-  return Uint8Array.from({ length: height * width }, (_, i) => set[Math.floor(Math.floor(i / width) / P) * W + Math.floor((i % width) / P)]);
+  return Uint8Array.from(
+    { length: height * width },
+    (_, i) => set[Math.floor(Math.floor(i / width) / P) * W + Math.floor((i % width) / P)],
+  );
 }
 
 function fieldThumb({ block, shape: [H, W], set }) {

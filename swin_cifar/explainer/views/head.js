@@ -33,8 +33,10 @@ export function mountHead(root) {
     const unit = page.model.config.patchSize * 2 ** (page.model.config.depths.length - 1);
     drawTokenPicture(map, picture, { H, W, unit, signed: values });
     words.textContent = say("head.map.text", {
-      name: page.model.classes[label], mean: number(parts.reduce((a, b) => a + b, 0) / (H * W)),
-      bias: number(bias.data[label]), logit: number(run.logits.data[label]),
+      name: page.model.classes[label],
+      mean: number(parts.reduce((a, b) => a + b, 0) / (H * W)),
+      bias: number(bias.data[label]),
+      logit: number(run.logits.data[label]),
     });
   };
 }
@@ -43,11 +45,24 @@ function drawMean(chart, values) {
   const cellWidth = Math.max(2, Math.floor(780 / values.length));
   const context = begin(chart, values.length * cellWidth + 10, 34);
   const say_ = (_, c) => say("channel.value", { channel: c, value: values[c].toFixed(4) });
-  heat(chart, context, { name: "mean", values, rows: 1, cols: values.length, x: 5, y: 5, cell: 24, cellWidth, signed: true, say: say_ });
+  heat(chart, context, {
+    name: "mean",
+    values,
+    rows: 1,
+    cols: values.length,
+    x: 5,
+    y: 5,
+    cell: 24,
+    cellWidth,
+    signed: true,
+    say: say_,
+  });
 }
 
 function drawBars(chart, { logits, probabilities }, chosen) {
-  const order = Array.from(logits.data.keys()).sort((a, b) => logits.data[b] - logits.data[a]).slice(0, 10);
+  const order = Array.from(logits.data.keys())
+    .sort((a, b) => logits.data[b] - logits.data[a])
+    .slice(0, 10);
   const context = begin(chart, 620, order.length * 28 + 8);
   order.forEach((label, r) => {
     const y = 6 + 28 * r;
@@ -57,6 +72,16 @@ function drawBars(chart, { logits, probabilities }, chosen) {
     const words = `${(100 * probabilities.data[label]).toFixed(1)}%   ${say("logit")} ${number(logits.data[label])}`;
     text(context, words, 138 + 330 * probabilities.data[label], y + 11, 13, "left", ink());
     const say_ = () => `${page.model.classes[label]}: ${words}`;
-    chart.heats.push({ name: label, values: [], rows: 1, cols: 1, x: 0, y, cell: 26, cellWidth: 620, say: say_ });
+    chart.heats.push({
+      name: label,
+      values: [],
+      rows: 1,
+      cols: 1,
+      x: 0,
+      y,
+      cell: 26,
+      cellWidth: 620,
+      say: say_,
+    });
   });
 }

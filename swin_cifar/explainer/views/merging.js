@@ -26,7 +26,19 @@ export function mountMerging(root) {
       text(context, label, 4, 18 + 36 * r, 13, "left", ink());
       const cellWidth = 440 / Math.max(values.length, C);
       const say_ = (_, c) => say("channel.value", { channel: c, value: values[c].toFixed(4) });
-      heat(strips, context, { name: label, title: label, values, rows: 1, cols: values.length, x: 145, y: 6 + 36 * r, cell: 26, cellWidth, signed: true, say: say_ });
+      heat(strips, context, {
+        name: label,
+        title: label,
+        values,
+        rows: 1,
+        cols: values.length,
+        x: 145,
+        y: 6 + 36 * r,
+        cell: 26,
+        cellWidth,
+        signed: true,
+        say: say_,
+      });
     });
   };
 }

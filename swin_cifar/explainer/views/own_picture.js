@@ -11,15 +11,28 @@ const MAX_PIXELS = 30e6; // a phone's picture has 12 million
 
 export function mountPictures(root) {
   const list = h("div", { class: "pictures" });
-  const file = h("input", { type: "file", accept: "image/*", id: "file", onchange: () => file.files[0] && takeFile(file.files[0]) });
+  const file = h("input", {
+    type: "file",
+    accept: "image/*",
+    id: "file",
+    onchange: () => file.files[0] && takeFile(file.files[0]),
+  });
   const notice = h("p", { id: "notice", role: "alert" });
-  const size = h("input", { type: "number", id: "size", min: page.model.config.patchSize, max: 2 * page.model.config.imageSize, onchange: () => setState({ size: Number(size.value) }) });
+  const size = h("input", {
+    type: "number",
+    id: "size",
+    min: page.model.config.patchSize,
+    max: 2 * page.model.config.imageSize,
+    onchange: () => setState({ size: Number(size.value) }),
+  });
   const draw = h("button", { type: "button", id: "draw", onclick: openBoard }, say("own.draw"));
   const camera = h("button", { type: "button", id: "camera", onclick: takePhoto }, say("own.camera"));
   camera.hidden = !navigator.mediaDevices?.getUserMedia;
   root.replaceChildren(
     list,
-    h("label", { class: "file" }, h("span", {}, say("own.file")), file), draw, camera,
+    h("label", { class: "file" }, h("span", {}, say("own.file")), file),
+    draw,
+    camera,
     h("label", { title: say("own.size.hint") }, h("span", {}, say("own.size")), size),
     h("span", { class: "hint" }, say("own.size.hint")),
     notice,
@@ -30,7 +43,9 @@ export function mountPictures(root) {
     if (shown !== page.pictures.own) list.querySelector("#picture-own")?.remove();
     shown = page.pictures.own;
     for (const [name, picture] of Object.entries(page.pictures)) {
-      const button = list.querySelector(`#${CSS.escape(`picture-${name}`)}`) ?? list.appendChild(pictureButton(name, picture));
+      const button =
+        list.querySelector(`#${CSS.escape(`picture-${name}`)}`) ??
+        list.appendChild(pictureButton(name, picture));
       button.setAttribute("aria-pressed", String(name === state.picture));
     }
   };
@@ -41,7 +56,12 @@ function pictureButton(name, picture) {
   canvas.className = "thumb";
   const words = name === "own" ? say("own.name") : name;
   const choose = () => setState({ picture: name });
-  return h("button", { type: "button", class: "picture", id: `picture-${name}`, onclick: choose }, canvas, h("span", {}, words));
+  return h(
+    "button",
+    { type: "button", class: "picture", id: `picture-${name}`, onclick: choose },
+    canvas,
+    h("span", {}, words),
+  );
 }
 
 export function listenForPictures() {
@@ -77,7 +97,10 @@ function takeSource(source, width, height) {
   const context = canvas.getContext("2d");
   context.drawImage(source, 0, 0, width, height);
   const bytes = fitPicture(context.getImageData(0, 0, width, height), page.model.config.imageSize);
-  page.pictures.own = tensor(bytes.shape, Float32Array.from(bytes.data, (value) => value / 255));
+  page.pictures.own = tensor(
+    bytes.shape,
+    Float32Array.from(bytes.data, (value) => value / 255),
+  );
   forget("own");
   notify("");
   setState({ picture: "own", size: page.model.config.imageSize });
@@ -119,9 +142,19 @@ function openBoard() {
     takeSource(canvas, 320, 320);
     dialog.close();
   };
-  const dialog = openDialog(canvas, h("div", { class: "controls" }, say("own.colour"), colour, say("own.width"), width,
-    h("button", { type: "button", onclick: clear }, say("own.clear")),
-    h("button", { type: "button", id: "use", onclick: use }, say("own.use"))));
+  const dialog = openDialog(
+    canvas,
+    h(
+      "div",
+      { class: "controls" },
+      say("own.colour"),
+      colour,
+      say("own.width"),
+      width,
+      h("button", { type: "button", onclick: clear }, say("own.clear")),
+      h("button", { type: "button", id: "use", onclick: use }, say("own.use")),
+    ),
+  );
 }
 
 function openDialog(...content) {

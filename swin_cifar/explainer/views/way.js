@@ -11,7 +11,13 @@ export function mountWay(root) {
       const canvas = h("canvas", { class: "thumb", "aria-hidden": "true" });
       const label = h("span", { class: "step-name" });
       const shape = h("span", { class: "step-shape" });
-      const button = h("button", { type: "button", class: "step", id: `step-${name}`, onclick: () => goTo(name) }, canvas, label, shape);
+      const button = h(
+        "button",
+        { type: "button", class: "step", id: `step-${name}`, onclick: () => goTo(name) },
+        canvas,
+        label,
+        shape,
+      );
       buttons.set(name, { button, canvas, label, shape });
       return button;
     }),

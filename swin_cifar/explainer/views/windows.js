@@ -13,11 +13,17 @@ export function mountWindows(root) {
   const play = h("button", { type: "button", id: "play", onclick: playRoll }, say("windows.play"));
   const words = h("p");
   const rollBox = h("div", { class: "controls" }, roll.element, play);
-  root.replaceChildren(card("windows.title", words, row(
-    figure(map.canvas, say("windows.map.caption")),
-    figure(rolled.canvas, say("windows.rolled.caption"), rollBox),
-    figure(mask.canvas, say("windows.mask.caption")),
-  )));
+  root.replaceChildren(
+    card(
+      "windows.title",
+      words,
+      row(
+        figure(map.canvas, say("windows.map.caption")),
+        figure(rolled.canvas, say("windows.rolled.caption"), rollBox),
+        figure(mask.canvas, say("windows.mask.caption")),
+      ),
+    ),
+  );
   return function update({ picture, run }) {
     const steps = blockSteps(run, state.block);
     const { unit } = placeOfBlock(state.block);
@@ -39,7 +45,10 @@ function windowWords(steps) {
   const values = { M, N: M * M, windows: steps.windows.shape[0], shift: Math.max(...shift), H, W, Hp, Wp };
   const parts = [];
   if (Math.max(...shift) > 0) {
-    parts.push("windows.text.shifted", state.mask === "on" ? "windows.mask.on" : `windows.mask.${state.mask}`);
+    parts.push(
+      "windows.text.shifted",
+      state.mask === "on" ? "windows.mask.on" : `windows.mask.${state.mask}`,
+    );
   } else parts.push(values.windows === 1 ? "windows.text.one" : "windows.text");
   if (shiftSize && Math.max(...shift) === 0) parts.push("windows.covered");
   if (Hp > H || Wp > W) parts.push("windows.padded");
@@ -79,9 +88,10 @@ function drawRolled(chart, picture, steps, unit) {
   context.beginPath();
   context.rect(4, 4, Wp * cell, Hp * cell);
   context.clip();
-  for (const top of [0, Hp]) for (const left of [0, Wp]) {
-    context.drawImage(source, 4 + left * cell - dx, 4 + top * cell - dy, Wp * cell, Hp * cell);
-  }
+  for (const top of [0, Hp])
+    for (const left of [0, Wp]) {
+      context.drawImage(source, 4 + left * cell - dx, 4 + top * cell - dy, Wp * cell, Hp * cell);
+    }
   context.restore();
   if (state.roll === 1) {
     const labels = shiftedWindowLabels(steps.x.shape[0], steps.x.shape[1], M, shiftSize);
@@ -94,7 +104,17 @@ function drawRolled(chart, picture, steps, unit) {
     frame(context, 4, 4, cell, top, left, COLOURS[5], 4, M, M);
     frame(context, 4, 4, cell, top + Math.floor(i / M), left + (i % M), COLOURS[5], 3);
     const say_ = (r, c) => say(`label.${labels.data[r * Wp + c]}`);
-    chart.heats.push({ name: "labels", values: labels.data, rows: Hp, cols: Wp, x: 4, y: 4, cell, cellWidth: cell, say: say_ });
+    chart.heats.push({
+      name: "labels",
+      values: labels.data,
+      rows: Hp,
+      cols: Wp,
+      x: 4,
+      y: 4,
+      cell,
+      cellWidth: cell,
+      say: say_,
+    });
   }
   grid(context, 4, 4, Hp, Wp, cell, M, "#000000", 3);
   grid(context, 4, 4, Hp, Wp, cell, M, "#ffffff", 1);
@@ -114,7 +134,17 @@ function drawMask(chart, steps) {
     }
   grid(context, 4, 4, N, N, cell, steps.geometry.M, "#888888", 1);
   const words = (r, c) => say(allowed(r, c) ? "mask.yes" : "mask.no", { query: r, key: c });
-  chart.heats.push({ name: "mask", values: [], rows: N, cols: N, x: 4, y: 4, cell, cellWidth: cell, say: words });
+  chart.heats.push({
+    name: "mask",
+    values: [],
+    rows: N,
+    cols: N,
+    x: 4,
+    y: 4,
+    cell,
+    cellWidth: cell,
+    say: words,
+  });
   outline(chart, context, i, 0, COLOURS[5], 1, N);
 }
 
