@@ -32,7 +32,7 @@ def test_the_curves_show_what_the_history_holds(validation):
         assert loss.lines[1].get_ydata().tolist() == pytest.approx([2.1, 1.05, 0.7])
         assert accuracy.lines[1].get_ydata().tolist() == pytest.approx([19, 38, 57])
     assert accuracy.lines[-1].get_ydata() == [50, 50]
-    assert max(rate.lines[0].get_ydata()) == 2e-3
+    assert max(rate.lines[0].get_ydata()) == history.recipe.learning_rate
     assert speed.lines[0].get_ydata().tolist() == [45_001, 45_002, 45_003]
 
 
