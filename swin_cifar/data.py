@@ -144,11 +144,6 @@ def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[Imag
     )
 
 
-def cifar10_is_in(root: str | Path) -> bool:
-    """Whether CIFAR-10 is there, whole or damaged, without asking the network."""
-    return not _missing(Path(root).expanduser())
-
-
 def _missing(root):
     """-> the files that are not there, as paths below `root`. Raises DataError for a damaged one."""
     from torchvision.datasets import CIFAR10

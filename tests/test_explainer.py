@@ -14,7 +14,7 @@ from PIL import Image
 from swin_cifar.__main__ import main
 from swin_cifar.checkpoint import Checkpoint, load_checkpoint
 from swin_cifar.config import SwinConfig
-from swin_cifar.data import normalize
+from swin_cifar.data import load_shapes10, normalize
 from swin_cifar.explainer import build
 from swin_cifar.inspection import walk
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
@@ -366,6 +366,19 @@ def test_the_command_writes_a_page_and_opens_it(tmp_path, monkeypatch, capsys):
     assert "MB" in capsys.readouterr().out and out.stat().st_size < 3e6
     assert main([*command, "--no-browser"]) == 0 and len(opened) == 1
     assert main(["explain", str(tmp_path / "none.pt"), "--out", str(out)]) == 1
+
+
+def test_where_cifar10_is_its_first_test_pictures_are_on_the_page(tmp_path, monkeypatch):
+    asked = []
+    found = load_shapes10(10, 20)  # in CIFAR-10's place
+    monkeypatch.setattr(
+        "swin_cifar.__main__.load_cifar10", lambda root, download: asked.append(download) or found
+    )
+    out = tmp_path / "page.html"
+    assert main(["explain", str(SHIPPED), "--out", str(out), "--no-browser"]) == 0
+    pictures = json.loads(read_data(out.read_text(encoding="utf-8"), "model"))["pictures"]
+    assert len(pictures) == 6 + 12 and f"test 0: {found[1].classes[found[1].labels[0]]}" in pictures
+    assert asked == [False]  # nothing is fetched for a page
 
 
 # --- in a browser -----------------------------------------------------------------------

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from swin_cifar.config import train_config
+
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 spec = importlib.util.spec_from_file_location("build", ROOT / "slides" / "build.py")
@@ -227,19 +229,23 @@ def test_without_a_browser_it_says_what_to_install(monkeypatch):
         build.in_browser("pdf", [])
 
 
+def test_the_recipe_s_numbers_on_slides_are_those_of_the_preset():
+    """They stand in metadata, which no cell computes."""
+    words = {slide.id: str(slide.metadata["slide"]) for slide in nbformat.read(PATHS[9], 4).cells
+             if "slide" in slide.metadata}  # fmt: skip
+    nano, mini = train_config("nano"), train_config("mini")
+    assert f"| {nano.weight_decay:g} | {nano.matrix_lr_scale:g} |" in words["groups"]
+    assert f"| 0 | {nano.table_lr_scale:g} |" in words["groups"]
+    rates = f"at most {nano.learning_rate:g}. mini: 26,100 steps, at most {mini.learning_rate:g}."
+    assert rates in words["schedule-draw"]
+
+
 # --- in a browser ------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(in_browser):
     """-> function that runs browser.mjs -> (exit code, what it printed)"""
-    missing = [name for name in ("npm", "node") if not shutil.which(name)]
-    if missing or not build.find_browser():
-        pytest.skip(f"slides are seen by a browser; missing: {', '.join(missing) or 'Chrome or Chromium'}")
-    try:
-        build.fetch_packages()
-    except SystemExit as error:
-        pytest.skip(str(error))
 
     def run(what, decks, *arguments):
         command = ["node", build.HERE / "browser.mjs", what, build.find_browser(), *arguments, *decks]
