@@ -185,6 +185,19 @@ LADDER: dict[str, Callable[[str], SwinTransformer]] = {
 
 # --- studies ----------------------------------------------------------------------------
 
+# What the study "rates" tries on each rung of the ladder, one at a time, before the rungs are compared:
+# no idea may lose because the recipe was made for another. A model with a table of positions, be it a
+# bias or an embedding, tries that table's rate, too.
+RATES: dict[str, dict[str, float]] = {
+    "as it is": {},
+    "all rates halved": {"learning_rate": 1.5e-3},
+    "matrices at half the rate": {"matrix_lr_scale": 2.5},
+    "matrices at twice the rate": {"matrix_lr_scale": 10.0},
+    "table at the common rate": {"table_lr_scale": 1.0},
+    "table at 10 times the rate": {"table_lr_scale": 10.0},
+    "table at 100 times the rate": {"table_lr_scale": 100.0},
+}
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -211,7 +224,8 @@ SHORT |= {
     "cutmix_prob": 0.0,
     "ema_decay": 0.0,
 }
-HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "cutmix_prob": 0.25}
+HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "crop_padding": 4, "cutmix_prob": 0.5}
+NO_TABLE = "no position encoding"  # to compare the bias with
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
     "half-hour": {REFERENCE: Variant(HALF_HOUR)},  # on two cores; one thread takes an hour
@@ -267,7 +281,13 @@ STUDIES = {  # study: {variant: what is changed}
     "ladder": {
         **{idea: Variant(PLAIN, build) for idea, build in LADDER.items()},
         "augmentation": Variant(),
-        "no position encoding": Variant(PLAIN, partial(flat_model, bias=False)),  # to compare the bias with
+        NO_TABLE: Variant(PLAIN, partial(flat_model, bias=False)),
+    },
+    "rates": {
+        f"{idea}, {change}": Variant(PLAIN | {"epochs": 4} | rates, build)
+        for idea, build in (LADDER | {NO_TABLE: partial(flat_model, bias=False)}).items()
+        for change, rates in RATES.items()
+        if not (idea == NO_TABLE and "table_lr_scale" in rates)
     },
 }
 
@@ -303,7 +323,8 @@ def run_study(
 
 
 def _path(folder, study, preset, variant, seed):
-    return Path(folder, f"{study}_{preset}", f"{variant.replace(' ', '-').lower()}_{seed}.json")
+    name = variant.lower().replace(",", "").replace(" ", "-")
+    return Path(folder, f"{study}_{preset}", f"{name}_{seed}.json")
 
 
 # --- what they say ----------------------------------------------------------------------

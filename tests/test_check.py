@@ -12,6 +12,7 @@ import threading
 import time
 import types
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -48,6 +49,11 @@ def run(source, name):
     namespace = dict(vars(package_pieces)) if name in PIECES else {}
     exec(source, namespace)
     return namespace[name]
+
+
+@cache  # a planted answer is judged once for all tests
+def judge(name, wrong):
+    return EXERCISES[name].verdict(wrong)
 
 
 def words(verdict):
@@ -94,7 +100,7 @@ def test_the_skeleton_is_not_attempted(name, capsys):
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_planted_mistake_is_named(name, says, wrong):
-    verdict = EXERCISES[name].verdict(wrong)
+    verdict = judge(name, wrong)
     assert verdict.passed is False
     assert says in words(verdict)
     assert len(verdict.text.splitlines()) <= 3
@@ -103,7 +109,7 @@ def test_a_planted_mistake_is_named(name, says, wrong):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_no_two_planted_mistakes_get_the_same_words(name):
-    verdicts = [words(EXERCISES[name].verdict(wrong)) for _, wrong in PLANTED[name]]
+    verdicts = [words(judge(name, wrong)) for _, wrong in PLANTED[name]]
     assert len(set(verdicts)) == len(verdicts)
 
 

@@ -76,6 +76,24 @@ def test_the_continuous_bias_is_swin_v2_s():
     assert table.offsets[48].tolist() == pytest.approx([math.log2(9) / 3] * 2)
 
 
+def test_each_rung_of_the_ladder_tries_rates_of_its_own():
+    """Equal models, the ladder's recipe but for the length; a table's rate where there is a table."""
+    rungs = {name: v.build for name, v in STUDIES["ladder"].items() if name != "augmentation"}
+    for idea, build in rungs.items():
+        tried = {n.split(", ")[1]: v for n, v in STUDIES["rates"].items() if n.startswith(f"{idea}, ")}
+        recipes = {change: train_config("nano", **v.recipe) for change, v in tried.items()}
+        assert len(set(recipes.values())) == len(recipes) >= 4
+        assert all(
+            v.build("nano").state_dict().keys() == build("nano").state_dict().keys() for v in tried.values()
+        )
+        usual = recipes.pop(REFERENCE)
+        for change, recipe in recipes.items():
+            (field,) = [f for f, value in vars(recipe).items() if value != getattr(usual, f)]
+            assert field.endswith(("learning_rate", "lr_scale")), change
+        learned = [n for n, p in build("nano").named_parameters() if p.requires_grad and n.endswith("table")]
+        assert any("table" in change for change in recipes) == bool(learned), idea
+
+
 def test_equal_seeds_are_compared():
     runs = {REFERENCE: [history(0, 0.5, 0.4), history(1, 0.6, 0.7)],
             "other": [history(1, 0.61, 0.68), history(2, 0.9, 0.9)]}  # fmt: skip
@@ -135,5 +153,5 @@ def test_changes_of_nanos_recipe_are_not_made_to_another():
 
 
 def test_an_unknown_study_is_named():
-    with pytest.raises(ValueError, match="there are: preset, half-hour, recipe, shape, ladder"):
+    with pytest.raises(ValueError, match="there are: preset, half-hour, recipe, shape, ladder, rates"):
         run_study("receipt")
