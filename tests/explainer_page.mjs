@@ -3,27 +3,9 @@
 // FOLDER holds pictures.json (float pictures to classify) and files to drop; screenshots land there.
 import fs from "node:fs";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
+import { start } from "./explainer_browser.mjs";
 
-const [packages, executablePath, address, folder] = process.argv.slice(2);
-const { chromium } = await import(pathToFileURL(path.join(packages, "playwright-core/index.mjs")));
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
-const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
-const found = { errors: [], requests: [] };
-page.on("console", (message) => message.type() === "error" && found.errors.push(message.text()));
-page.on("pageerror", (error) => found.errors.push(String(error)));
-page.on(
-  "request",
-  (request) => /^(file|data|blob):/.test(request.url()) || found.requests.push(request.url()),
-);
-
-const open = async (hash = "") => {
-  await page.goto("about:blank");
-  await page.goto(address + hash);
-  await page.locator("body[data-ready]").waitFor();
-};
-const state = (name) => page.evaluate((name) => swin.state[name], name);
-const words = (selector) => page.locator(selector).innerText();
+const { page, open, state, words, folder, found, close } = await start();
 
 await open();
 const pictures = JSON.parse(fs.readFileSync(path.join(folder, "pictures.json"), "utf8"));
@@ -58,6 +40,7 @@ await page
   .first()
   .click({ position: { x: 200, y: 90 } });
 found.token = await state("token");
+await page.evaluate(() => swin.setState({ key: 1 })); // from there the arrows start
 const sums = page.locator("canvas[aria-label^='Scores plus bias']");
 await sums.focus();
 await page.keyboard.press("ArrowDown");
@@ -118,7 +101,7 @@ for (const id of ["lang", "mask", "reset", "picture-frog"]) {
   (found.focus ??= []).push(await page.evaluate(() => document.activeElement.id));
 }
 await open(
-  "#block=77&token=9,-4&head=5&mask=maybe&replaced=x&step=nowhere&picture=none&size=100000&windowSize=99",
+  "#block=77&token=9,-4&head=5&mask=maybe&replaced=x&step=nowhere&picture=constructor&size=100000&windowSize=99&key=1.5&label=10&constructor=1",
 );
 found.wrong = await page.evaluate(() => [
   swin.state.block,
@@ -126,20 +109,43 @@ found.wrong = await page.evaluate(() => [
   swin.state.mask,
   swin.state.step,
   swin.state.size,
+  swin.state.picture,
+  swin.state.key,
+  swin.state.label,
 ]);
 
 // Own pictures: bad files are one line, a good one is classified.
 await open();
 found.notices = {};
-for (const name of ["empty.png", "words.png", "huge.png", "good.png"]) {
-  await page.locator("#file").setInputFiles(path.join(folder, name));
+const notice = () => page.locator("#notice").textContent();
+for (const name of fs.readdirSync(path.join(folder, "files")).sort()) {
+  await page.evaluate(() => (window.before = swin.page.pictures.own));
+  await page.locator("#file").setInputFiles(path.join(folder, "files", name));
   await page.waitForFunction(
-    ([name, good]) =>
-      good ? swin.state.picture === "own" : document.getElementById("notice").textContent.includes(name),
-    [name, name === "good.png"],
+    (name) =>
+      swin.page.pictures.own !== window.before ||
+      document.getElementById("notice").textContent.includes(name),
+    name,
   );
-  found.notices[name] = await words("#notice").catch(() => "");
+  found.notices[name] = await notice();
 }
+// Dropped or pasted without a picture; no camera.
+for (const type of ["drop", "paste"]) {
+  await page.evaluate((type) => {
+    const data = new DataTransfer();
+    data.setData("text/plain", "words");
+    const event =
+      type === "drop"
+        ? new DragEvent(type, { dataTransfer: data })
+        : new ClipboardEvent(type, { clipboardData: data });
+    document.dispatchEvent(event);
+  }, type);
+  found.notices[type] = await notice();
+}
+await page.evaluate(() => (navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error("refused"))));
+await page.locator("#camera").click();
+await page.waitForFunction(() => document.getElementById("notice").textContent.includes("camera"));
+found.notices.camera = await notice();
 found.own = await page.evaluate(() =>
   Array.from(swin.page.pictures.own.data, (value) => Math.round(255 * value)),
 );
@@ -173,34 +179,4 @@ found.milliseconds = await page.evaluate(() => {
   };
 });
 
-found.wide = {};
-const views = [
-  "#step=patches",
-  "#block=1&token=1,7",
-  "#merging=1",
-  "#step=head",
-  "#step=reach&block=1&token=2,2",
-];
-const lecture = ["#block=1&lecture=true&theme=dark"];
-for (const [width, height, hashes] of [
-  [1280, 720, views],
-  [1920, 1080, lecture],
-  [390, 844, views],
-  [360, 640, lecture],
-]) {
-  await page.setViewportSize({ width, height });
-  for (const hash of hashes) {
-    await open(hash);
-    await page.screenshot({
-      path: path.join(folder, `${width}${hash.replaceAll(/\W/g, "_")}.png`),
-      fullPage: true,
-    });
-    const [whole, seen] = await page.evaluate(() => [
-      document.documentElement.scrollWidth,
-      window.innerWidth,
-    ]);
-    if (whole > seen) found.wide[`${width} ${hash}`] = whole;
-  }
-}
-console.log(JSON.stringify(found));
-await browser.close();
+await close();

@@ -198,8 +198,8 @@ MUTATIONS = {
     ),
     "page: dy and dx swapped": (
         "swin_cifar/explainer/model.js",
-        "dy * (2 * M - 1) + dx",
-        "dx * (2 * M - 1) + dy",
+        "dy * (2 * trained - 1) + dx",
+        "dx * (2 * trained - 1) + dy",
     ),
     "page: scores not scaled": ("swin_cifar/explainer/model.js", "sum / Math.sqrt(d)", "sum"),
     "page: PatchMerging gathers row by row": (
@@ -224,8 +224,8 @@ MUTATIONS = {
     ),
     "page: reach without the mask": (
         "swin_cifar/explainer/field.js",
-        "(!mask || mask.data[(w * N + i) * N + j])",
-        "true",
+        " && mayAttend(steps, w, i, j)",
+        "",
     ),
     "page: GELU by its tanh formula": (
         "swin_cifar/explainer/model.js",

@@ -1,5 +1,6 @@
 """The interactive page: computes what PyTorch does, with every switch; asks no network; is used by hand."""
 
+import base64
 import json
 import re
 import shutil
@@ -256,7 +257,7 @@ def test_what_reaches_a_token_is_what_changes_it(javascript):
     """Against PyTorch's gradient: pixels that have one are those that reach; padded, merged."""
     model, side = large(CONFIGS["two stages"]), 44
     picture = torch.rand(3, side, side)
-    for block, token in ((0, (2, 5)), (1, (3, 4)), (2, (0, 1)), (3, (4, 2))):
+    for block, token in ((0, (2, 5)), (1, (3, 4)), (1, (10, 4)), (2, (0, 1)), (3, (4, 2))):
         run = {"picture": picture, "changes": {}, "want": [], "reach": {"block": block, "token": token}}
         found = javascript(model, [run])[0][0]["reach"][-1]
         image = normalize(picture[None] * 255, MEAN, STD).requires_grad_()
@@ -333,7 +334,8 @@ def test_pictures_of_other_sizes_are_scaled():
     page = build.explain_page(
         checkpoint_of(large(CONFIGS["two stages"])), {"a": torch.zeros(3, 50, 40, dtype=torch.uint8)}
     )
-    assert json.loads(read_data(page, "model"))["pictures"]["a"].startswith("data:image/png;base64,")
+    picture = base64.b64decode(json.loads(read_data(page, "model"))["pictures"]["a"])
+    assert picture == bytes(3 * 32 * 32)
 
 
 def test_both_languages_say_the_same_things():
@@ -384,6 +386,14 @@ def test_where_cifar10_is_its_first_test_pictures_are_on_the_page(tmp_path, monk
 # --- in a browser -----------------------------------------------------------------------
 
 
+def odd_checkpoint():
+    """A hundred classes, names that are code, long or not Latin; a window that does not divide the map."""
+    names = ["<marquee>", "قطة", "一只很长很长很长的猫的名字" * 4, "&amp; {name}", "constructor"]
+    classes = names + [f"class number {i} with a long, long name" for i in range(95)]
+    config = SwinConfig(48, 4, 3, 16, (2, 2), (2, 4), 10, num_classes=100)
+    return checkpoint_of(large(config), name="<b>", classes=tuple(classes))
+
+
 @pytest.fixture(scope="module")
 def seen(in_browser, tmp_path_factory):
     """What a reader meets on the page of the shipped model."""
@@ -391,11 +401,17 @@ def seen(in_browser, tmp_path_factory):
     checkpoint = load_checkpoint(SHIPPED)
     pictures = torch.rand(50, 3, 32, 32)
     (folder / "pictures.json").write_text(json.dumps(pictures.flatten(1).tolist()), encoding="utf-8")
-    (folder / "empty.png").touch()
-    (folder / "words.png").write_text("no picture", encoding="utf-8")
-    Image.new("1", (6000, 5001)).save(folder / "huge.png")
+    files = folder / "files"
+    files.mkdir()
+    (files / "empty.png").touch()
+    (files / "words.png").write_text("no picture", encoding="utf-8")
+    (files / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Image.new("1", (6000, 5001)).save(files / "huge.png")
+    Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(files / "deep.png")  # 16 bits
+    frames = [Image.new("P", (20, 10), colour) for colour in (0, 1)]
+    frames[0].save(files / "moves.gif", save_all=True, append_images=frames[1:])
     good = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
-    good.save(folder / "good.png")
+    good.save(files / "picture.png")
     page = folder / "page.html"
     page.write_text(build.explain_page(checkpoint), encoding="utf-8")
     found = in_browser("explainer_page.mjs", page.as_uri(), folder)
@@ -405,12 +421,22 @@ def seen(in_browser, tmp_path_factory):
     return found | {"expected": expected, "good": to_tensor(good, 32)}
 
 
+@pytest.fixture(scope="module")
+def places(in_browser, tmp_path_factory):
+    """Where a reader goes, and how: by addresses, by Back, by Tab; and what an odd model looks like."""
+    folder = tmp_path_factory.mktemp("places")
+    for name, checkpoint in (("page", load_checkpoint(SHIPPED)), ("odd", odd_checkpoint())):
+        (folder / f"{name}.html").write_text(build.explain_page(checkpoint), encoding="utf-8")
+    return in_browser("explainer_places.mjs", (folder / "page.html").as_uri(), folder)
+
+
 def test_the_page_answers_as_pytorch_does(seen):
     assert (torch.tensor(seen["logits"]) - seen["expected"]).abs().max() < 1e-4
 
 
-def test_nothing_fails_and_nothing_is_asked_for(seen):
-    assert seen["errors"] == [] and seen["requests"] == []
+def test_nothing_fails_and_nothing_is_asked_for(seen, places):
+    for one in (seen, places):
+        assert one["errors"] == [] and one["requests"] == []
 
 
 def test_every_step_is_reached_by_the_keyboard(seen):
@@ -421,8 +447,8 @@ def test_every_step_is_reached_by_the_keyboard(seen):
 
 def test_tokens_and_keys_are_chosen_and_said(seen):
     assert seen["token"] == [2, 5]
-    assert seen["key"] == 4 and re.fullmatch(r"q · k / √d -?\d+\.\d{4}", seen["tip"])
-    assert seen["pair"].startswith("query (2,5), key (")
+    assert seen["key"] == 5 and re.fullmatch(r"q · k / √d -?\d+\.\d{4}, key \(\d,\s\d\)", seen["tip"])
+    assert seen["pair"].startswith("query (2,\xa05), key (3,\xa03):")
     assert 0.9 < seen["roll"] < 1
 
 
@@ -438,7 +464,64 @@ def test_each_switch_shows_both_answers_and_can_be_undone(seen):
 def test_an_address_leads_to_its_state(seen):
     assert seen["opened"] == [2, [3, 1], "off", "zh"]
     assert seen["followed"] == [[0, 0], "on", "zh"]  # what an address leaves out is as at the start
-    assert seen["wrong"] == [3, [9, 0], "on", "patches", 64]
+    assert seen["wrong"] == [3, [9, 0], "on", "patches", 64, "airplane", -1, -1]
+
+
+def test_back_leads_to_the_place_before(places):
+    assert places["places"] == [
+        ["merging", [1, 1], "off", "dark"],
+        ["block", [2, 3], "on", "dark"],
+        ["merging", [1, 1], "off", "dark"],
+        ["merging", [1, 1], "off", "dark"],
+    ]
+
+
+def test_a_class_is_chosen_and_kept_in_the_address(places):
+    assert places["label"] == places["sameLabel"] >= 0
+
+
+def test_while_the_map_rolls_nothing_else_is_drawn(places):
+    assert places["drawnAgain"] == [255, 255, 0]
+    assert places["rolled"] == [0.3, True]
+
+
+def test_who_wants_no_motion_sees_jumps(places):
+    assert set(places["jumps"]) <= {0, 0.5, 1} and 1 in places["jumps"]
+
+
+def test_tab_reaches_everything_in_order(places):
+    order = places["order"]
+    assert len(order["expected"]) > 30 and order["tabs"] == order["expected"]
+    assert order["unnamed"] == [] and order["unseen"] == []
+
+
+def test_letters_and_frames_stand_out():
+    """WCAG 2.2: 4.5 for text, 3 for what a control or a bar is known by."""
+    css = (build.HERE / "style.css").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w+);", css.split(start)[1].split("}")[0]))
+        for start in (":root {", '[data-theme="dark"] {')
+    )
+    light["notice"], dark["notice"] = re.findall(r"#notice \{ color: (#\w+);", css)
+    (light["focus"],) = (dark["focus"],) = set(re.findall(r"outline: 3px solid (#\w+)", css))
+    for theme in (light, dark):
+        for back in (theme["back"], theme["card"]):
+            for name in ("ink", "soft", "notice"):
+                assert contrast(theme[name], back) >= 4.5, name
+            for name in ("edge", "accent", "focus"):
+                assert contrast(theme[name], back) >= 3, name
+        assert contrast(theme["accent"], theme["line"]) >= 3  # a bar on its track
+
+
+def contrast(*colours):
+    def luminance(colour):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted(map(luminance, colours))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_the_focus_stays_where_it_was(seen):
@@ -447,8 +530,11 @@ def test_the_focus_stays_where_it_was(seen):
 
 def test_own_pictures_are_read_and_bad_files_are_one_line(seen):
     notices = seen["notices"]
-    assert "is empty" in notices["empty.png"] and "no picture" in notices["words.png"]
-    assert notices["good.png"] == "" and "too large" in notices["huge.png"]
+    assert "is empty" in notices["empty.png"] and "too large" in notices["huge.png"]
+    assert "no picture" in notices["words.png"] and "no picture" in notices["phone.heic"]
+    assert notices["deep.png"] == notices["moves.gif"] == notices["picture.png"] == ""
+    assert "no picture" in notices["drop"] and notices["paste"] == notices["drop"]
+    assert notices["camera"].startswith("No camera")
     found = torch.tensor(seen["own"]).view(3, 32, 32)
     assert (found - seen["good"]).abs().max() <= 1
     assert seen["drawn"] > 4
@@ -460,5 +546,64 @@ def test_a_click_is_answered_at_once(seen):
     assert seen["milliseconds"]["forward"] < 400 and seen["milliseconds"]["click"] < 1000
 
 
-def test_nothing_reaches_out_of_the_window(seen):
-    assert seen["wide"] == {}
+def test_nothing_reaches_out_of_the_window(places):
+    assert places["wide"] == {}
+
+
+def test_odd_models_are_shown(places):
+    for hash, (fits, window, elements, answer) in places["odd"].items():
+        assert fits and window == "10" and elements == 0 and "%" in answer, hash
+
+
+@pytest.mark.slow
+def test_a_stock_firefox_computes_and_shows_the_same(tmp_path):
+    """By the driver in explainer_firefox.py; left out where there is no Firefox."""
+    executable = shutil.which("firefox") or shutil.which("firefox-esr")
+    if not executable:
+        pytest.skip("no Firefox is installed")
+    driver = pytest.importorskip("explainer_firefox")
+    model = large(CONFIGS["two stages"])
+    page = tmp_path / "page.html"
+    page.write_text(build.explain_page(checkpoint_of(model)), encoding="utf-8")
+    picture = torch.rand(3, 32, 32)
+    steps = ["logits", "embed.out", "stages[0].blocks[1].attention.attn", "stages[1].merging.out"]
+    (tmp_path / "profile").mkdir()
+    with driver.Firefox(executable, tmp_path / "profile") as firefox:
+        firefox.open(page.as_uri())
+        firefox.wait("document.body.dataset.ready === 'yes'")
+        numbers = json.dumps(picture.flatten().tolist())
+        run = f"swin.swinTransformer(swin.tensor([3, 32, 32], Float32Array.from({numbers})), swin.page.model)"
+        data = ", ".join(f"Array.from(run.{step}.data)" for step in steps)
+        found = firefox.evaluate(f"((run) => [{data}])({run})")
+        titles = []
+        for _ in range(8):
+            titles.append(firefox.evaluate("document.title.split(': ')[1]"))
+            firefox.press("#way [aria-current=step]", "ArrowRight")
+        firefox.evaluate("history.back()")
+        firefox.wait("swin.state.step === 'head'")
+        firefox.click("#step-block1")
+        firefox.click("#view canvas", 0.7, 0.3)
+        firefox.press("canvas[aria-label^='Scores plus bias']", "ArrowDown")
+        token, tip = firefox.evaluate("[swin.state.token, document.getElementById('tip').innerText]")
+        firefox.press("#mask", "ArrowDown")
+        firefox.press("#roll", "ArrowLeft")
+        changed = firefox.evaluate("[swin.state.mask, swin.state.roll]")
+        firefox.evaluate(
+            "(document.dispatchEvent(new DragEvent('drop', { dataTransfer: new DataTransfer() })), 0)"
+        )
+        notice = firefox.evaluate("document.getElementById('notice').innerText")
+    with torch.no_grad():
+        image = normalize(picture[None] * 255, MEAN, STD)
+        first = model.patch_embed(image)
+        second = model.stages[0].blocks[0](first)
+        block = model.stages[0].blocks[1]
+        attn = block.attn.explicit_attention(*block.to_windows(block.norm1(second)))[1]
+        merged = model.stages[1].downsample(block(second))
+        for step, values, expected in zip(steps, found, (model(image), first, attn, merged)):
+            assert (torch.tensor(values) - expected.flatten()).abs().max() < 1e-4, step
+    assert titles == [
+        "patches", "block 0", "block 1, shifted", "merging 1", "block 2", "block 3", "head", "reach",
+    ]  # fmt: skip
+    assert token == [2, 5] and "key" in tip
+    assert changed == ["off", 0.99] and "no picture" in notice
+    assert firefox.errors == [] and all(url.startswith(("file:", "data:")) for url in firefox.requests)

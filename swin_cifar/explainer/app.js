@@ -3,9 +3,20 @@
 import { arrange, swinTransformer, tensor } from "./model.js";
 import { fitPicture } from "./resize.js";
 import { h } from "./draw.js";
-import { STEPS, compute, goTo, page, readAddress, setState, state, stepName, writeAddress } from "./state.js";
+import {
+  compute,
+  goTo,
+  isElsewhere,
+  page,
+  readAddress,
+  setState,
+  state,
+  stepName,
+  stepNames,
+  writeAddress,
+} from "./state.js";
 import { say } from "./parts.js";
-import { mountWay } from "./views/way.js";
+import { mountWay, stepTitle } from "./views/way.js";
 import { mountPatches } from "./views/patches.js";
 import { mountBlock } from "./views/block.js";
 import { mountMerging } from "./views/merging.js";
@@ -22,13 +33,14 @@ const VIEWS = {
   reach: mountField,
 };
 
-async function start() {
+function start() {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const { state: packed, pictures, ...model } = read("model");
   page.words = read("strings");
   const weights = Object.fromEntries(Object.entries(packed).map(([name, packed]) => [name, unpack(packed)]));
   page.model = { ...model, weights: arrange(weights, model.config) };
-  for (const [name, address] of Object.entries(pictures)) page.pictures[name] = await readPicture(address);
+  for (const [name, text] of Object.entries(pictures))
+    page.pictures[name] = readPicture(text, model.config.imageSize);
   Object.assign(state, {
     size: model.config.imageSize,
     lang: navigator.language.startsWith("zh") ? "zh" : "en",
@@ -37,18 +49,32 @@ async function start() {
   listenForPictures();
   page.listeners.push(show);
   const start = { ...state }; // an address says all that differs from it
-  const follow = () =>
-    setState({ ...start, lang: state.lang, theme: state.theme, ...readAddress(location.hash) });
-  window.addEventListener("hashchange", () => location.hash !== writeAddress() && follow());
+  const follow = (kept = {}) => {
+    following = true;
+    setState({ ...start, lang: state.lang, theme: state.theme, ...readAddress(location.hash), ...kept });
+    following = false;
+  };
+  window.addEventListener("hashchange", () => {
+    const { lang, theme, lecture } = state;
+    // Back and Forward lead to places of ours, and do not undo how the page looks; a new address may.
+    if (location.hash !== writeAddress()) follow(history.state?.swin && { lang, theme, lecture });
+  });
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (width === window.innerWidth) return; // a phone's address line comes and goes while one scrolls
+    width = window.innerWidth;
+    show(state); // figures use the room that there is
+  });
   document.addEventListener("keydown", hearKey);
   follow();
   document.body.dataset.ready = "yes";
 }
 
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
 // {shape, kind: "f4" or "f2", bytes: base64} -> tensor
 function unpack({ shape, kind, bytes }) {
-  const text = atob(bytes);
-  const raw = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+  const raw = bytesOf(bytes);
   return tensor(
     shape,
     kind === "f4" ? new Float32Array(raw.buffer) : Float32Array.from(new Uint16Array(raw.buffer), fromHalf),
@@ -61,26 +87,17 @@ function fromHalf(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
-// A PNG within the page -> tensor (3, h, w) in [0, 1]
-async function readPicture(address) {
-  const image = new Image();
-  image.src = address;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.width, image.height];
-  const context = canvas.getContext("2d", { colorSpace: "srgb" });
-  context.drawImage(image, 0, 0);
-  const { data } = context.getImageData(0, 0, image.width, image.height);
-  const count = image.width * image.height;
-  const picture = tensor([3, image.height, image.width]);
-  for (let i = 0; i < count; i++)
-    for (let c = 0; c < 3; c++) picture.data[c * count + i] = data[4 * i + c] / 255;
-  return picture;
-}
+// The base64 of (3, size, size) bytes -> tensor in [0, 1]
+const readPicture = (text, size) =>
+  tensor(
+    [3, size, size],
+    Float32Array.from(bytesOf(text), (value) => value / 255),
+  );
 
 // Mounts what the language or the step asks for anew, then lets every part show the state.
 let mounted = "";
-function show() {
+let following = false; // an address, which stands there already
+function show(before) {
   document.documentElement.dataset.theme = state.theme;
   document.documentElement.dataset.lecture = state.lecture;
   document.documentElement.lang = state.lang;
@@ -92,14 +109,16 @@ function show() {
   const seen = compute();
   for (const update of [...page.frame, page.view]) update(seen);
   if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
+  document.title = `${say("title")}: ${stepTitle(stepName(), seen.run)}`;
+  const framed = window.parent !== window; // there, Back belongs to the notebook
+  const write = isElsewhere(before) && !following && !framed ? "pushState" : "replaceState";
   try {
-    history.replaceState(null, "", writeAddress() || "#");
+    history[write]({ swin: true }, "", writeAddress());
   } catch {} // a page in a frame of a notebook may not change its address
 }
 
 function mountFrame() {
   const { name, parameters, classes } = page.model;
-  document.title = say("title");
   document.getElementById("title").textContent = say("title");
   document.getElementById("about").textContent = say("about", {
     name,
@@ -114,7 +133,10 @@ function mountFrame() {
     button("theme", () => setState({ theme: state.theme === "light" ? "dark" : "light" })),
     button("lecture", () => setState({ lecture: !state.lecture })),
   );
+  for (const id of ["pictures", "way", "changes"])
+    document.getElementById(id).setAttribute("aria-label", say(`part.${id}`));
   return [
+    () => document.getElementById("lecture").setAttribute("aria-pressed", String(state.lecture)),
     mountPictures(document.getElementById("pictures")),
     mountWay(document.getElementById("way")),
     mountChanges(document.getElementById("changes")),
@@ -126,7 +148,7 @@ function hearKey(event) {
   if (event.target !== document.body && !event.target.closest?.("#way")) return;
   const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
-  const names = STEPS();
+  const names = stepNames();
   const next = names[names.indexOf(stepName()) + move];
   if (!next) return;
   event.preventDefault();

@@ -53,40 +53,55 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-// A canvas of `width` x `height` units; onpick(heat's name, row, column) hears clicks and Enter.
-export function chart(width, height, label, onpick) {
+// A canvas with a name, drawn by `begin`; onpick(name of the cells, row, column) hears clicks and Enter.
+export function chart(label, onpick) {
   const canvas = h("canvas", {
-    role: "img",
+    role: "application", // so that a screen reader leaves the arrow keys to the figure
     "aria-label": label,
+    "aria-describedby": "help",
     tabindex: 0,
     class: onpick ? "chart choose" : "chart",
   });
-  const self = { canvas, width, height, heats: [], cursor: null, onpick };
+  const self = { canvas, cells: [], cursor: null, onpick };
   canvas.addEventListener("mousemove", (event) =>
     tell(self, cellAt(self, event), event.clientX, event.clientY),
   );
-  canvas.addEventListener("mouseleave", () => tell(self, null));
-  canvas.addEventListener("blur", () => tell(self, null));
+  for (const end of ["mouseleave", "blur"]) canvas.addEventListener(end, () => tell(self, null));
   canvas.addEventListener("click", (event) => pick(self, cellAt(self, event)));
   canvas.addEventListener("keydown", (event) => moveCursor(self, event));
   return self;
 }
 
-// Empties a chart -> its 2D context, in units, at the size that the page has now.
-export function begin(chart, width = chart.width, height = chart.height) {
-  const scale = Number(getComputedStyle(document.documentElement).getPropertyValue("--scale")) || 1;
-  const pixels = (window.devicePixelRatio || 1) * scale;
-  Object.assign(chart, { width, height, heats: [] });
+// CSS pixels in a unit: figures grow with the page's letters.
+const pixelsInUnit = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+
+// Units that a chart may be wide in the card where it stands, at most `most`.
+export function roomFor({ canvas }, most) {
+  const { clientWidth } = canvas.closest(".card");
+  const { paddingLeft, paddingRight } = getComputedStyle(canvas.closest(".card"));
+  return Math.min((clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight)) / pixelsInUnit(), most);
+}
+
+// Empties a chart and makes it `width` x `height` units -> its 2D context, in units.
+export function begin(chart, width, height) {
+  const pixels = (window.devicePixelRatio || 1) * pixelsInUnit();
+  Object.assign(chart, { width, height, cells: [] });
   chart.canvas.width = Math.round(width * pixels);
   chart.canvas.height = Math.round(height * pixels);
-  chart.canvas.style.width = `${width * scale}px`;
+  chart.canvas.style.width = `${width / 16}rem`;
   const context = chart.canvas.getContext("2d");
   context.setTransform(pixels, 0, 0, pixels, 0, 0);
   context.imageSmoothingEnabled = false;
   return context;
 }
 
-// Cells of numbers: {name, values (rows x cols), rows, cols, x, y, cell, signed, limit, numbers, marks}.
+// Cells that can be pointed at: {name, rows, cols, x, y, cell (height; cellWidth where another)}, and what
+// they say: tip(row, column), or a title and the number in `values`.
+export function addCells(chart, cells) {
+  chart.cells.push({ cellWidth: cells.cell, ...cells });
+}
+
+// Cells coloured by their numbers: as addCells, and {values (rows x cols), signed, limit, numbers, hidden}.
 // `numbers`: decimals to write into each cell; `hidden(r, c)`: cells that are crossed out.
 export function heat(chart, context, options) {
   const { values, rows, cols, x, y, cell, signed = false, numbers, hidden } = options;
@@ -113,28 +128,41 @@ export function heat(chart, context, options) {
           value.toFixed(numbers).replace(/^-(0(\.0*)?)$/, "$1"),
           left + width / 2,
           top + cell / 2,
-          cell * 0.3,
+          Math.min(cell * 0.38, width * 0.36),
           "center",
         );
       }
     }
-  chart.heats.push({ ...options, cellWidth: width });
+  addCells(chart, options);
 }
 
-// A rectangle around cells of the heat drawn last.
+// A rectangle around some of the cells that were added last.
 export function outline(chart, context, row, col, colour = COLOURS[5], rows = 1, cols = 1) {
-  const { x, y, cell, cellWidth } = chart.heats.at(-1);
+  const { x, y, cell, cellWidth } = chart.cells.at(-1);
   context.strokeStyle = colour;
   context.lineWidth = 3;
   context.strokeRect(x + col * cellWidth + 1, y + row * cell + 1, cols * cellWidth - 2, rows * cell - 2);
 }
 
-export function text(context, words, x, y, size = 13, align = "left", colour = context.fillStyle) {
+// `most`: units that the words may be wide; what does not fit is left out at the end.
+export function text(
+  context,
+  words,
+  x,
+  y,
+  size = 13,
+  align = "left",
+  colour = context.fillStyle,
+  most = Infinity,
+) {
   context.fillStyle = colour;
   context.font = `${size}px system-ui, sans-serif`;
   context.textAlign = align;
   context.textBaseline = "middle";
-  context.fillText(words, x, y);
+  const letters = Array.from(words);
+  let [shown, kept] = [words, letters.length];
+  while (kept > 1 && context.measureText(shown).width > most) shown = `${letters.slice(0, --kept).join("")}…`;
+  context.fillText(shown, x, y);
 }
 
 // The colour of text on the page, which is light or dark.
@@ -160,7 +188,7 @@ export function heatColour(share, stops) {
 }
 
 // Picture (3, h, w) in [0, 1] -> a small canvas of its pixels, padded to `width` x `height` with grey.
-export function pictureCanvas({ shape: [, h_, w], data }, width = w, height = h_) {
+export function pictureCanvas({ shape: [, rows, cols], data }, width = cols, height = rows) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
@@ -168,9 +196,9 @@ export function pictureCanvas({ shape: [, h_, w], data }, width = w, height = h_
   const pixels = context.createImageData(width, height);
   for (let y = 0; y < height; y++)
     for (let x = 0; x < width; x++) {
-      const inside = y < h_ && x < w;
+      const inside = y < rows && x < cols;
       for (let c = 0; c < 3; c++) {
-        pixels.data[4 * (y * width + x) + c] = inside ? 255 * data[(c * h_ + y) * w + x] : 221;
+        pixels.data[4 * (y * width + x) + c] = inside ? 255 * data[(c * rows + y) * cols + x] : 221;
       }
       pixels.data[4 * (y * width + x) + 3] = 255;
     }
@@ -194,19 +222,13 @@ export function grid(context, x, y, rows, cols, unit, step, colour, width) {
   context.stroke();
 }
 
-export function frame(context, x, y, unit, row, col, colour, width = 3, rows = 1, cols = 1) {
-  context.strokeStyle = colour;
-  context.lineWidth = width;
-  context.strokeRect(x + col * unit, y + row * unit, cols * unit, rows * unit);
-}
-
 // --- cells and their numbers ------------------------------------------------------------
 
 function cellAt(chart, event) {
   const box = chart.canvas.getBoundingClientRect();
   const x = ((event.clientX - box.left) / box.width) * chart.width;
   const y = ((event.clientY - box.top) / box.height) * chart.height;
-  for (const found of chart.heats) {
+  for (const found of chart.cells) {
     const [r, c] = [Math.floor((y - found.y) / found.cell), Math.floor((x - found.x) / found.cellWidth)];
     if (r >= 0 && r < found.rows && c >= 0 && c < found.cols) return { found, r, c };
   }
@@ -215,13 +237,13 @@ function cellAt(chart, event) {
 
 function moveCursor(chart, event) {
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  const parts = chart.heats.length;
+  const parts = chart.cells.length;
   if (!parts || (!steps[event.key] && event.key !== "Enter" && (event.key !== "PageDown" || parts < 2)))
     return;
   event.preventDefault();
   let { index, r, c } = chart.cursor ?? { index: 0, r: 0, c: 0, ...chart.selected };
   if (event.key === "PageDown") [index, r, c] = [(index + 1) % parts, 0, 0];
-  const found = chart.heats[Math.min(index, parts - 1)];
+  const found = chart.cells[Math.min(index, parts - 1)];
   const [dr, dc] = steps[event.key] ?? [0, 0];
   r = Math.min(Math.max(r + dr, 0), found.rows - 1);
   c = Math.min(Math.max(c + dc, 0), found.cols - 1);
@@ -241,13 +263,14 @@ function pick(chart, cell) {
   if (cell && chart.onpick) chart.onpick(cell.found.name, cell.r, cell.c);
 }
 
-// The number of a cell beside the pointer; null = none.
+// What a cell says, beside the pointer; null = nothing. (Never hidden: screen readers would miss what changes.)
+let speaking = null; // the chart that spoke last: the pointer may leave another one meanwhile
 function tell(chart, cell, x, y) {
   const tip = document.getElementById("tip");
-  tip.hidden = !cell;
-  if (!cell) return;
+  if (!cell) return speaking === chart && tip.replaceChildren();
+  speaking = chart;
   const { found, r, c } = cell;
-  const words = found.say ? found.say(r, c) : found.values[r * found.cols + c].toFixed(4);
+  const words = found.tip ? found.tip(r, c) : found.values[r * found.cols + c].toFixed(4);
   tip.textContent = `${found.title ?? ""} ${words}`.trim();
   tip.style.left = `${Math.min(x + 14, window.innerWidth - tip.offsetWidth - 8)}px`;
   tip.style.top = `${y + 18 + tip.offsetHeight > window.innerHeight ? y - 14 - tip.offsetHeight : y + 18}px`;

@@ -1,6 +1,6 @@
 // What reaches a token: sets of tokens, followed backwards through blocks and mergings.
 
-import { tokenIn } from "./model.js";
+import { mayAttend, tokenIn } from "./model.js";
 
 // `steps` as swinTransformer returns them -> for each block up to `last`, from the last to the first,
 // the set of its input's tokens (H, W; 1 = reaches) that can change output token [y, x] of block `last`.
@@ -23,7 +23,7 @@ export function reachBackwards(stages, last, [y, x]) {
 // A token is reached by the keys that its query may attend to, and by itself; a token replaced by the
 // mean of all, by all. (geometry: see swinTransformerBlock.)
 function throughBlock(steps, set) {
-  const { x, windows, mask, replaced } = steps;
+  const { x, windows, replaced } = steps;
   const [, W] = x.shape;
   const [nW, N] = windows.shape;
   const before = set.slice();
@@ -34,7 +34,7 @@ function throughBlock(steps, set) {
     places.forEach((query, i) => {
       if (query === null || !set[query]) return;
       places.forEach((key, j) => {
-        if (key !== null && (!mask || mask.data[(w * N + i) * N + j])) before[key] = 1;
+        if (key !== null && mayAttend(steps, w, i, j)) before[key] = 1;
       });
     });
   }

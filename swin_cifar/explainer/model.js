@@ -41,18 +41,23 @@ function eachToken(H, W, M, visit) {
       for (let y = top; y < top + M; y++) for (let x = left; x < left + M; x++) visit(y * W + x, token++);
 }
 
-// M -> N·N numbers in [0, (2M-1)²): the row of the bias table for query i and key j at [i * N + j].
-export function relativePositionIndex(M) {
+// M -> N·N numbers: which row of a bias table learned for windows of `trained` serves query i and key j,
+// at [i * N + j]. Offsets larger than any of the training take the nearest one that the table knows.
+export function relativePositionIndex(M, trained = M) {
   const N = M * M;
   const index = new Int32Array(N * N);
   for (let i = 0; i < N; i++)
     for (let j = 0; j < N; j++) {
-      const dy = Math.floor(i / M) - Math.floor(j / M) + M - 1;
-      const dx = (i % M) - (j % M) + M - 1;
-      index[i * N + j] = dy * (2 * M - 1) + dx;
+      const [dy, dx] = offsetBetween(i, j, M).map((offset) => nearestOffset(offset, trained) + trained - 1);
+      index[i * N + j] = dy * (2 * trained - 1) + dx;
     }
   return index;
 }
+
+// Places i and j of a window -> (dy, dx): the position of i minus that of j.
+export const offsetBetween = (i, j, M) => [Math.floor(i / M) - Math.floor(j / M), (i % M) - (j % M)];
+
+export const nearestOffset = (offset, M) => Math.min(Math.max(offset, 1 - M), M - 1);
 
 export const paddedSize = (H, W, M) => [Math.ceil(H / M) * M, Math.ceil(W / M) * M];
 
@@ -199,26 +204,21 @@ export function patchMerging(x, { norm, reduction }) {
   return { gathered, norm: normed, out: linear(normed, { weight: reduction.weight }) };
 }
 
-// The bias table (.., heads) read out for each query and key -> (heads, N, N). For other windows than
-// those of the training: offsets that the table does not know take the nearest one that it does.
-export function relativePositionBias(table, trainedM, M = trainedM) {
+// The bias table ((2M-1)², heads) read out for each query and key -> (heads, N, N).
+export function relativePositionBias(table, M, trained) {
   const heads = table.shape[1];
   const N = M * M;
-  const index = relativePositionIndex(M);
-  const clamp = (offset) => Math.min(Math.max(offset, 1 - trainedM), trainedM - 1) + trainedM - 1;
   const bias = tensor([heads, N, N]);
-  for (let pair = 0; pair < N * N; pair++) {
-    const dy = Math.floor(index[pair] / (2 * M - 1)) - (M - 1);
-    const dx = (index[pair] % (2 * M - 1)) - (M - 1);
-    const row = clamp(dy) * (2 * trainedM - 1) + clamp(dx);
+  relativePositionIndex(M, trained).forEach((row, pair) => {
     for (let h = 0; h < heads; h++) bias.data[h * N * N + pair] = table.data[row * heads + h];
-  }
+  });
   return bias;
 }
 
 // Windows (nW, N, C), mask (nW, N, N) or null -> every number of softmax(q kᵀ / sqrt(d) + bias) v:
 // {q, k, v (nW, heads, N, d), scores, bias, attn (nW, heads, N, N), mix (nW, N, C), out (nW, N, C)}
-export function windowAttention(windows, mask, { qkv, proj, table }, heads, trainedM, change) {
+// `trained`: the side M of the windows that the table was learned for. `change`: see swinTransformerBlock.
+export function windowAttention(windows, mask, { qkv, proj, table }, heads, trained, change) {
   const [nW, N, C] = windows.shape;
   const d = C / heads;
   const M = Math.sqrt(N);
@@ -233,7 +233,7 @@ export function windowAttention(windows, mask, { qkv, proj, table }, heads, trai
         }
     return one;
   });
-  const bias = relativePositionBias(table, trainedM, M);
+  const bias = relativePositionBias(table, M, trained);
   if (change.bias === "off") bias.data.fill(0);
   const scores = tensor([nW, heads, N, N]);
   const attn = tensor([nW, heads, N, N]);
@@ -320,43 +320,6 @@ export function swinTransformerBlock(x, weights, { heads, windowSize, shiftSize 
   };
 }
 
-// The token that place j of window w holds -> [y, x], null for padding.
-export function tokenIn(
-  {
-    x,
-    geometry: {
-      M,
-      shift: [up, left],
-    },
-  },
-  w,
-  j,
-) {
-  const [H, W] = x.shape;
-  const [Hp, Wp] = paddedSize(H, W, M);
-  const across = Wp / M;
-  const y = (Math.floor(w / across) * M + Math.floor(j / M) + up) % Hp;
-  const column = ((w % across) * M + (j % M) + left) % Wp;
-  return y < H && column < W ? [y, column] : null;
-}
-
-// Token [y, x] -> {w, i}: its window and its place in it.
-export function placeOfToken(
-  {
-    x,
-    geometry: {
-      M,
-      shift: [up, left],
-    },
-  },
-  [row, col],
-) {
-  const [H, W] = x.shape;
-  const [Hp, Wp] = paddedSize(H, W, M);
-  const [y, column] = [(row - up + Hp) % Hp, (col - left + Wp) % Wp];
-  return { w: Math.floor(y / M) * (Wp / M) + Math.floor(column / M), i: (y % M) * M + (column % M) };
-}
-
 // (H, W, C) -> {padded, rolled (Hp, Wp, C), windows (nW, N, C), mask (nW, N, N) or null where all may attend}
 export function toWindows(x, M, shift, maskChange) {
   const [H, W] = x.shape;
@@ -400,16 +363,39 @@ function add(a, b) {
 }
 
 // The map in which one token is the mean of all: it says nothing of its own any more.
-function withMeanToken(x, [row, col]) {
+function withMeanToken(x, [atY, atX]) {
   const [H, W, C] = x.shape;
   const changed = tensor(x.shape, x.data.slice());
   for (let c = 0; c < C; c++) {
     let mean = 0;
     for (let token = 0; token < H * W; token++) mean += x.data[token * C + c] / (H * W);
-    changed.data[(row * W + col) * C + c] = mean;
+    changed.data[(atY * W + atX) * C + c] = mean;
   }
   return changed;
 }
+
+// The token that place j of window w holds -> [y, x], null for padding.
+export function tokenIn(steps, w, j) {
+  const [H, W] = steps.x.shape;
+  const { M, shift } = steps.geometry;
+  const [Hp, Wp] = paddedSize(H, W, M);
+  const across = Wp / M;
+  const y = (Math.floor(w / across) * M + Math.floor(j / M) + shift[0]) % Hp;
+  const x = ((w % across) * M + (j % M) + shift[1]) % Wp;
+  return y < H && x < W ? [y, x] : null;
+}
+
+// Token [y, x] -> {w, i}: its window and its place in it.
+export function placeOfToken(steps, token) {
+  const { M, shift } = steps.geometry;
+  const padded = paddedSize(...steps.x.shape.slice(0, 2), M);
+  const [y, x] = [0, 1].map((axis) => (token[axis] - shift[axis] + padded[axis]) % padded[axis]);
+  return { w: Math.floor(y / M) * (padded[1] / M) + Math.floor(x / M), i: (y % M) * M + (x % M) };
+}
+
+// Whether place i of window w may attend to place j, by a mask (nW, N, N) or without one.
+export const mayAttend = ({ mask, geometry }, w, i, j) =>
+  !mask || mask.data[(w * geometry.M ** 2 + i) * geometry.M ** 2 + j] === 1;
 
 // Picture (3, h, w) in [0, 1] -> every step: {image (normalised), embed, stages: [{merging, blocks}],
 // norm (H, W, C), mean (C), logits, probabilities (classes)}. `changes`: {all, of: {block: change}}

@@ -1,7 +1,20 @@
 // What several views are made of: words, cards, sliders, the picture with its tokens.
 
-import { placeOfToken } from "./model.js";
-import { COLOURS, begin, chart, frame, grid, h, pictureCanvas } from "./draw.js";
+import { mayAttend, placeOfToken, tokenIn } from "./model.js";
+import {
+  COLOURS,
+  addCells,
+  begin,
+  chart,
+  grid,
+  h,
+  heat,
+  ink,
+  outline,
+  pictureCanvas,
+  roomFor,
+  text,
+} from "./draw.js";
 import { page, setState, state } from "./state.js";
 
 // The words of a key in the page's language, {name} filled in.
@@ -16,6 +29,13 @@ export const number = (value) =>
     .replace(/^-(0\.00)$/, "$1")
     .replace("-", "−");
 
+// A token by its place in the map, as everywhere in the page; place j of window w may be padding.
+export const tokenName = ([y, x]) => `(${y},\u00a0${x})`; // never broken at the end of a line
+export function nameIn(steps, w, j) {
+  const token = tokenIn(steps, w, j);
+  return token ? tokenName(token) : say("padding");
+}
+
 export const row = (...children) => h("div", { class: "row" }, ...children);
 export const figure = (content, caption, ...more) =>
   h("figure", {}, content, h("figcaption", {}, caption), ...more);
@@ -26,8 +46,8 @@ export function card(title, words, ...content) {
   return h("section", { class: "card" }, h("h2", {}, say(title)), first, ...content);
 }
 
-// -> {element, show(value), limit(max)}
-export function slider(name, min, max, onchange) {
+// -> {element, show(value), limit(max)}; onchange(value) hears every move, ondone(value) where it ends.
+export function slider(name, min, max, onchange, ondone) {
   const shown = h("output", { for: name });
   const input = h("input", {
     type: "range",
@@ -36,6 +56,7 @@ export function slider(name, min, max, onchange) {
     max,
     step: 1,
     oninput: () => onchange(Number(input.value)),
+    onchange: () => ondone?.(Number(input.value)),
   });
   return {
     element: h("label", { class: "slider" }, h("span", {}, say(`slider.${name}`)), input, shown),
@@ -50,7 +71,7 @@ export function slider(name, min, max, onchange) {
 }
 
 // A picture under its tokens; a click or Enter chooses one.
-export const tokenChart = (label) => chart(280, 280, say(label), (_, y, x) => setState({ token: [y, x] }));
+export const tokenChart = (label) => chart(say(label), (_, y, x) => setState({ token: [y, x] }));
 
 // The picture with the token map over it: {H, W tokens of `unit` pixels, steps: draw its windows,
 // weights: {"y,x": share} to light, signed: {"y,x": value} to tint, pixels: 1 = lit, quarters: 2 x 2 cells}
@@ -76,34 +97,41 @@ export function drawTokenPicture(chart, picture, { H, W, unit, steps, weights, s
     }
   }
   if (pixels) {
-    const [, h_, w] = picture.shape;
+    const [, rows, cols] = picture.shape;
     const size = cell / unit;
     context.fillStyle = "rgba(255,255,255,.8)";
-    for (let i = 0; i < h_ * w; i++) {
+    for (let i = 0; i < rows * cols; i++) {
       if (!pixels[i])
-        context.fillRect(4 + (i % w) * size, 4 + Math.floor(i / w) * size, size + 0.3, size + 0.3);
+        context.fillRect(4 + (i % cols) * size, 4 + Math.floor(i / cols) * size, size + 0.3, size + 0.3);
     }
   }
   grid(context, 4, 4, H, W, cell, 1, "rgba(255,255,255,.45)", 1);
   if (steps) drawWindowsOnMap(context, steps, cell);
   const [y, x] = state.token;
   if (quarters) grid(context, 4 + x * cell, 4 + y * cell, 2, 2, cell / 2, 1, COLOURS[5], 2);
-  frame(context, 4, 4, cell, y, x, COLOURS[5], 4);
-  const say_ = (r, c) => {
+  const tip = (r, c) => {
     const value = weights?.get(`${r},${c}`) ?? signed?.get(`${r},${c}`);
-    return say("token", { y: r, x: c }) + (value === undefined ? "" : ` ${value.toFixed(4)}`);
+    return say("token", { token: tokenName([r, c]) }) + (value === undefined ? "" : ` ${value.toFixed(4)}`);
   };
   chart.selected = { r: y, c: x };
-  chart.heats.push({
-    name: "token",
-    values: [],
-    rows: H,
-    cols: W,
-    x: 4,
-    y: 4,
-    cell,
-    cellWidth: cell,
-    say: say_,
+  addCells(chart, { name: "token", rows: H, cols: W, x: 4, y: 4, cell, tip });
+  outline(chart, context, y, x);
+}
+
+// Rows of numbers, each under or behind its words: [{name, words, values, limit}]; `labels`: units for the words.
+export function drawStrips(chart, strips, labels) {
+  const room = roomFor(chart, 780);
+  const under = room < 2.5 * labels; // on a phone
+  const left = under ? 4 : labels;
+  const width = room - left - 8;
+  const pitch = under ? 46 : 34;
+  const context = begin(chart, room, strips.length * pitch + 6);
+  strips.forEach(({ name, words, values, limit }, r) => {
+    const y = r * pitch + (under ? 20 : 5);
+    text(context, words, 4, under ? y - 9 : y + 12, 13, "left", ink(), under ? room : labels - 8);
+    const tip = (_, c) => say("channel.value", { channel: c, value: values[c].toFixed(4) });
+    const size = { rows: 1, cols: values.length, cell: 24, cellWidth: width / values.length };
+    heat(chart, context, { name, title: words, values, x: left, y, ...size, signed: true, limit, tip });
   });
 }
 
@@ -113,8 +141,7 @@ function drawWindowsOnMap(context, steps, cell) {
   const chosen = placeOfToken(steps, state.token);
   const together = (a, b) => {
     const [p, q] = [placeOfToken(steps, a), placeOfToken(steps, b)];
-    const N = steps.geometry.M ** 2;
-    return p.w === q.w && (!steps.mask || steps.mask.data[(p.w * N + p.i) * N + q.i] === 1);
+    return p.w === q.w && mayAttend(steps, p.w, p.i, q.i);
   };
   const line = (x1, y1, x2, y2) => {
     for (const [colour, width] of [
@@ -135,9 +162,8 @@ function drawWindowsOnMap(context, steps, cell) {
       if (x && !together([y, x - 1], [y, x])) line(x, y, x, y + 1);
       const place = placeOfToken(steps, [y, x]);
       if (place.w === chosen.w) {
-        const N = steps.geometry.M ** 2;
-        const seen = !steps.mask || steps.mask.data[(chosen.w * N + chosen.i) * N + place.i] === 1;
-        context.fillStyle = seen ? "rgba(213,94,0,.22)" : "rgba(0,0,0,.25)";
+        const seen = mayAttend(steps, chosen.w, chosen.i, place.i);
+        context.fillStyle = seen ? "rgba(213,94,0,.3)" : "rgba(0,0,0,.4)";
         context.fillRect(4 + x * cell, 4 + y * cell, cell, cell);
       }
     }

@@ -14,6 +14,7 @@ export const DEFAULTS = {
   head: 0,
   key: -1,
   channel: 0,
+  label: -1,
   roll: 1,
   lang: "en",
   theme: "light",
@@ -111,7 +112,7 @@ export const countBlocks = () => page.model.config.depths.reduce((a, b) => a + b
 
 // --- changing it ------------------------------------------------------------------------
 
-// Takes new values, keeps them within what exists, tells all who listen.
+// Takes new values, keeps them within what exists, tells all who listen what was before.
 export function setState(changes) {
   const before = { ...state };
   Object.assign(state, changes);
@@ -127,26 +128,22 @@ function followToken(before) {
 
 function tidy(before) {
   const { config } = page.model;
-  if (!(state.picture in page.pictures)) state.picture = Object.keys(page.pictures)[0];
+  if (!Object.hasOwn(page.pictures, state.picture)) state.picture = Object.keys(page.pictures)[0];
   state.size = clamp(Math.round(state.size) || config.imageSize, config.patchSize, 2 * config.imageSize);
   state.block = clamp(Math.round(state.block) || 0, 0, countBlocks() - 1);
   state.merging = clamp(Math.round(state.merging) || 1, 1, Math.max(config.depths.length - 1, 1));
-  if (!STEPS().includes(stepName())) state.step = "patches";
+  if (!stepNames().includes(stepName())) state.step = "patches";
   const side = Math.ceil(state.size / unitOf(state));
   state.token = state.token.map((i) => clamp(Math.round(i) || 0, 0, side - 1));
   const stage = stageOf(state);
   state.head = clamp(Math.round(state.head) || 0, 0, config.numHeads[stage] - 1);
   state.channel = clamp(Math.round(state.channel) || 0, 0, config.embedDim * 2 ** stage - 1);
+  if (!isIndex(state.label, page.model.classes.length)) state.label = -1;
   if (state.windowSize === config.windowSize) state.windowSize = 0;
-  if (!(state.key < (state.windowSize || config.windowSize) ** 2)) state.key = -1;
+  if (!isIndex(state.key, (state.windowSize || config.windowSize) ** 2)) state.key = -1;
   for (const name of ["headOff", "replaced"]) if (!exists(name, state[name])) state[name] = "";
-  if (
-    before.block !== state.block ||
-    before.step !== state.step ||
-    String(before.token) !== String(state.token)
-  ) {
-    if (state.key === before.key) state.key = -1;
-  }
+  const elsewhere = stepName(before) !== stepName() || String(before.token) !== String(state.token);
+  if (elsewhere && state.key === before.key) state.key = -1;
 }
 
 // Whether there is what a switch such as headOff = "1,2" or replaced = "1,3,4" names.
@@ -160,6 +157,7 @@ function exists(name, value) {
 }
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const isIndex = (value, length) => Number.isInteger(value) && value >= 0 && value < length;
 
 // The stage whose map a step shows (for a merging: the map that comes out).
 function stageOf({ step, block, merging }) {
@@ -173,7 +171,7 @@ const unitOf = (values) =>
   page.model.config.patchSize * 2 ** clamp(stageOf(values), 0, page.model.config.depths.length - 1);
 
 // All steps in order, as `stepName` names them.
-export function STEPS() {
+export function stepNames() {
   const names = ["patches"];
   let block = 0;
   page.model.config.depths.forEach((depth, stage) => {
@@ -204,7 +202,7 @@ export function readAddress(hash) {
     if (name === "token") found.token = value.split(",").map(Number);
     else if (name === "lecture") found.lecture = value !== "false";
     else if (typeof DEFAULTS[name] === "number") found[name] = Number(value);
-    else if (name in DEFAULTS) found[name] = value;
+    else if (Object.hasOwn(DEFAULTS, name)) found[name] = value;
   }
   if ("block" in found && !found.step) found.step = "block";
   if ("merging" in found && !found.step) found.step = "merging";
@@ -218,6 +216,12 @@ export function readAddress(hash) {
   return found;
 }
 
+// The model's own window is always among them.
+export function windowSizes() {
+  const own = page.model.config.windowSize;
+  return [...new Set([...CHOICES.windowSize, own])].sort((a, b) => a - b);
+}
+
 export const CHOICES = {
   shift: ["on", "off"],
   mask: ["on", "off", "flipped"],
@@ -228,23 +232,21 @@ export const CHOICES = {
   windowSize: [2, 3, 4, 5, 6, 7, 8],
 };
 
-// Only what differs from the start, so that an address stays short.
+// Only what differs from the start, so that an address stays short; but how the page looks, which on another
+// machine may start in another way.
 export function writeAddress() {
-  const parts = [];
-  for (const [name, value] of Object.entries(state)) {
-    const shown =
-      name === "block"
-        ? state.step === "block" || state.step === "reach"
-        : name !== "merging" || state.step === "merging";
-    const same =
-      String(value) === String(DEFAULTS[name]) && name !== "block" && name !== "lang" && name !== "theme";
-    if (!shown || same || (name === "step" && (value === "block" || value === "merging"))) continue;
-    if (
-      (name === "size" && value === page.model.config.imageSize) ||
-      (name === "picture" && value === Object.keys(page.pictures)[0])
-    )
-      continue;
-    parts.push(`${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`);
-  }
-  return `#${parts.join("&")}`;
+  const { step } = state;
+  const start = { ...DEFAULTS, size: page.model.config.imageSize, picture: Object.keys(page.pictures)[0] };
+  const shown = Object.keys(state).filter((name) => {
+    if (name === "lang" || name === "theme") return true;
+    if (name === "step") return !["patches", "block", "merging"].includes(step); // the number says it
+    if (name === "block") return step === "block" || step === "reach";
+    if (name === "merging") return step === "merging";
+    return String(state[name]) !== String(start[name]);
+  });
+  return `#${shown.map((name) => `${name}=${encodeURIComponent(state[name]).replaceAll("%2C", ",")}`).join("&")}`;
 }
+
+// Whether the browser's Back should lead to `before`: another step or picture is another place, while a
+// token, a slider or a switch is a change in the same place.
+export const isElsewhere = (before) => stepName(before) !== stepName() || before.picture !== state.picture;

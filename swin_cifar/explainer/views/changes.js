@@ -1,12 +1,14 @@
 // Switches: what each idea is for, shown by taking it away; and what that changes.
 
 import { h } from "../draw.js";
-import { CHOICES, DEFAULTS, STEPS, page, setState, state } from "../state.js";
+import { CHOICES, DEFAULTS, page, setState, state, stepNames, windowSizes } from "../state.js";
 import { say } from "../parts.js";
 import { mapAfter, stepTitle } from "./way.js";
 
 export function mountChanges(root) {
-  const controls = SWITCHES.map((name) => choice(name, CHOICES[name]));
+  const controls = SWITCHES.map((name) =>
+    choice(name, name === "windowSize" ? windowSizes() : CHOICES[name]),
+  );
   const head = h("button", {
     type: "button",
     id: "headOff",
@@ -30,7 +32,7 @@ export function mountChanges(root) {
   const differences = h("div", { class: "differences" });
   root.replaceChildren(
     h("h2", {}, say("changes.title")),
-    h("p", {}, say("changes.text")),
+    h("p", { class: "about" }, say("changes.text")),
     answer,
     h("div", { class: "controls" }, ...controls.map((one) => one.element), head, token, reset),
     differences,
@@ -44,10 +46,9 @@ export function mountChanges(root) {
     ]) {
       button.disabled = block < 0 && !state[name];
       button.setAttribute("aria-pressed", String(Boolean(state[name])));
-      const [b, ...rest] = (
-        state[name] || `${state.block},${name === "headOff" ? state.head : state.token}`
-      ).split(",");
-      button.textContent = say(`changes.${name}`, { block: b, what: rest.join(", ") });
+      const now = `${state.block},${name === "headOff" ? state.head : state.token}`;
+      const [number, ...rest] = (state[name] || now).split(",");
+      button.textContent = say(`changes.${name}`, { block: number, what: rest.join(", ") });
     }
     reset.setAttribute("aria-disabled", String(!changed));
     answer.replaceChildren(
@@ -57,7 +58,7 @@ export function mountChanges(root) {
     );
     differences.replaceChildren(
       ...(changed
-        ? STEPS()
+        ? stepNames()
             .filter((name) => name !== "reach")
             .map((name) => differenceBar(name, plain, run))
         : []),

@@ -1,7 +1,7 @@
 // The receptive field: the pixels that can reach a token, growing block by block.
 
 import { reachBackwards } from "../field.js";
-import { COLOURS, begin, chart, h } from "../draw.js";
+import { COLOURS, begin, h } from "../draw.js";
 import { blockSteps, countBlocks, page, placeOfBlock, setState, state } from "../state.js";
 import { card, drawTokenPicture, figure, row, say, slider, tokenChart } from "../parts.js";
 
@@ -42,13 +42,13 @@ function pixelsOf({ shape: [, W], set }, picture) {
 }
 
 function fieldThumb({ block, shape: [H, W], set }) {
-  const one = chart(130, 130, say("field.before", { block }));
+  const canvas = h("canvas", { role: "img", "aria-label": say("field.before", { block }) });
   const cell = Math.floor(120 / Math.max(H, W));
-  const context = begin(one, W * cell + 8, H * cell + 8);
+  const context = begin({ canvas }, W * cell + 8, H * cell + 8);
   for (let i = 0; i < H * W; i++) {
     context.fillStyle = set[i] ? COLOURS[5] : "#dddddd";
     context.fillRect(4 + (i % W) * cell, 4 + Math.floor(i / W) * cell, cell - 1, cell - 1);
   }
   const count = set.reduce((sum, inside) => sum + inside, 0);
-  return figure(one.canvas, say("field.caption", { block, count, all: H * W }));
+  return figure(canvas, say("field.caption", { block, count, all: H * W }));
 }

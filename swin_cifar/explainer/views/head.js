@@ -1,27 +1,25 @@
 // The last map -> its mean -> one number per class -> probabilities.
 
-import { COLOURS, begin, chart, h, heat, ink, text } from "../draw.js";
-import { page, setState } from "../state.js";
-import { card, drawTokenPicture, number, row, say, tokenChart } from "../parts.js";
+import { COLOURS, addCells, begin, chart, h, ink, roomFor, text } from "../draw.js";
+import { page, setState, state } from "../state.js";
+import { card, drawStrips, drawTokenPicture, number, row, say, tokenChart } from "../parts.js";
+
+const BARS = 10;
 
 export function mountHead(root) {
-  const mean = chart(800, 60, say("head.mean"));
-  const bars = chart(620, 300, say("head.bars"), (label) => choose(label));
+  const mean = chart(say("head.mean"));
+  const bars = chart(say("head.bars"), (label) => setState({ label }));
   const map = tokenChart("head.choose");
   const words = h("p");
-  let chosen = -1;
-  const choose = (label) => {
-    chosen = label;
-    setState({});
-  };
   root.replaceChildren(
     card("head.title", say("head.text"), row(mean.canvas), row(bars.canvas)),
     card("head.map", words, row(map.canvas)),
   );
   return function update({ picture, run }) {
-    const label = chosen >= 0 ? chosen : run.logits.data.indexOf(Math.max(...run.logits.data));
-    drawMean(mean, run.mean.data);
-    drawBars(bars, run, label);
+    const order = Array.from(run.logits.data.keys()).sort((a, b) => run.logits.data[b] - run.logits.data[a]);
+    const label = state.label >= 0 ? state.label : order[0];
+    drawStrips(mean, [{ name: "mean", words: say("head.mean"), values: run.mean.data }], 110);
+    drawBars(bars, run, order, label);
     const [H, W, C] = run.norm.shape;
     const { weight, bias } = page.model.weights.head;
     const parts = Array.from({ length: H * W }, (_, token) => {
@@ -41,47 +39,23 @@ export function mountHead(root) {
   };
 }
 
-function drawMean(chart, values) {
-  const cellWidth = Math.max(2, Math.floor(780 / values.length));
-  const context = begin(chart, values.length * cellWidth + 10, 34);
-  const say_ = (_, c) => say("channel.value", { channel: c, value: values[c].toFixed(4) });
-  heat(chart, context, {
-    name: "mean",
-    values,
-    rows: 1,
-    cols: values.length,
-    x: 5,
-    y: 5,
-    cell: 24,
-    cellWidth,
-    signed: true,
-    say: say_,
-  });
-}
-
-function drawBars(chart, { logits, probabilities }, chosen) {
-  const order = Array.from(logits.data.keys())
-    .sort((a, b) => logits.data[b] - logits.data[a])
-    .slice(0, 10);
-  const context = begin(chart, 620, order.length * 28 + 8);
-  order.forEach((label, r) => {
+// The likeliest classes, and the chosen one where it is not among them.
+function drawBars(chart, { logits, probabilities }, order, chosen) {
+  const shown = order.slice(0, BARS);
+  if (!shown.includes(chosen)) shown.push(chosen);
+  const room = roomFor(chart, 700);
+  const names = Math.min(200, 0.3 * room);
+  const longest = room - names - 150; // behind the bar stand its numbers
+  const context = begin(chart, room, shown.length * 28 + 8);
+  shown.forEach((label, r) => {
     const y = 6 + 28 * r;
-    text(context, page.model.classes[label], 4, y + 11, 14, "left", ink());
+    const length = longest * probabilities.data[label];
+    text(context, page.model.classes[label], 4, y + 11, 14, "left", ink(), names - 10);
     context.fillStyle = label === chosen ? COLOURS[5] : COLOURS[0];
-    context.fillRect(130, y, 330 * probabilities.data[label], 22);
+    context.fillRect(names, y, length, 22);
     const words = `${(100 * probabilities.data[label]).toFixed(1)}%   ${say("logit")} ${number(logits.data[label])}`;
-    text(context, words, 138 + 330 * probabilities.data[label], y + 11, 13, "left", ink());
-    const say_ = () => `${page.model.classes[label]}: ${words}`;
-    chart.heats.push({
-      name: label,
-      values: [],
-      rows: 1,
-      cols: 1,
-      x: 0,
-      y,
-      cell: 26,
-      cellWidth: 620,
-      say: say_,
-    });
+    text(context, words, names + 8 + length, y + 11, 13, "left", ink());
+    const tip = () => `${page.model.classes[label]}: ${words}`;
+    addCells(chart, { name: label, rows: 1, cols: 1, x: 0, y, cell: 26, cellWidth: room, tip });
   });
 }

@@ -15,7 +15,10 @@ export function mountPictures(root) {
     type: "file",
     accept: "image/*",
     id: "file",
-    onchange: () => file.files[0] && takeFile(file.files[0]),
+    onchange: () => {
+      if (file.files[0]) takeFile(file.files[0]);
+      file.value = ""; // so that the same file, mended, can be chosen once more
+    },
   });
   const notice = h("p", { id: "notice", role: "alert" });
   const size = h("input", {
@@ -54,6 +57,7 @@ export function mountPictures(root) {
 function pictureButton(name, picture) {
   const canvas = pictureCanvas(picture);
   canvas.className = "thumb";
+  canvas.setAttribute("aria-hidden", "true");
   const words = name === "own" ? say("own.name") : name;
   const choose = () => setState({ picture: name });
   return h(
@@ -68,11 +72,14 @@ export function listenForPictures() {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files[0]) takeFile(event.dataTransfer.files[0]);
+    const [file] = event.dataTransfer.files;
+    if (file) takeFile(file);
+    else notify("own.none");
   });
   document.addEventListener("paste", (event) => {
     const found = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
     if (found) takeFile(found);
+    else if (event.target.localName !== "input") notify("own.none");
   });
 }
 
@@ -85,6 +92,7 @@ async function takeFile(file) {
     const bitmap = await createImageBitmap(file);
     if (bitmap.width * bitmap.height > MAX_PIXELS) return notify("own.large", { name: file.name });
     takeSource(bitmap, bitmap.width, bitmap.height);
+    bitmap.close();
   } catch {
     notify("own.unreadable", { name: file.name });
   }

@@ -6,8 +6,8 @@ import { card, drawTokenPicture, number, row, say, slider, tokenChart } from "..
 
 export function mountPatches(root) {
   const map = tokenChart("patches.choose");
-  const product = chart(760, 330, say("patches.product"));
-  const tokens = chart(300, 330, say("patches.channel"), (_, y, x) => setState({ token: [y, x] }));
+  const product = chart(say("patches.product"));
+  const tokens = chart(say("patches.channel"), (_, y, x) => setState({ token: [y, x] }));
   const channel = slider("channel", 0, page.model.config.embedDim - 1, (value) =>
     setState({ channel: value }),
   );

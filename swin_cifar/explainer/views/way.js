@@ -1,13 +1,13 @@
 // The whole way, left to right: what leaves each step, small; choosing one opens it.
 
 import { VIRIDIS, h, heatColour, pictureCanvas } from "../draw.js";
-import { STEPS, blockSteps, goTo, stepName } from "../state.js";
+import { blockSteps, goTo, stepName, stepNames } from "../state.js";
 import { say } from "../parts.js";
 
 export function mountWay(root) {
   const buttons = new Map();
   root.replaceChildren(
-    ...STEPS().map((name) => {
+    ...stepNames().map((name) => {
       const canvas = h("canvas", { class: "thumb", "aria-hidden": "true" });
       const label = h("span", { class: "step-name" });
       const shape = h("span", { class: "step-shape" });
@@ -25,6 +25,7 @@ export function mountWay(root) {
   return function update({ picture, run }) {
     for (const [name, { button, canvas, label, shape }] of buttons) {
       button.setAttribute("aria-current", name === stepName() ? "step" : "false");
+      if (name === stepName()) showInRow(root, button);
       label.textContent = stepTitle(name, run);
       const map = mapAfter(run, name);
       shape.textContent = name === "head" ? `${run.logits.shape[0]}` : map ? map.shape.join(" × ") : "";
@@ -32,6 +33,12 @@ export function mountWay(root) {
       else drawThumb(canvas, pictureCanvas(picture));
     }
   };
+}
+
+// Where the row is longer than the window.
+function showInRow(row, { offsetLeft, offsetWidth }) {
+  const end = offsetLeft + offsetWidth;
+  if (offsetLeft < row.scrollLeft || end > row.scrollLeft + row.clientWidth) row.scrollLeft = offsetLeft - 20;
 }
 
 export function stepTitle(name, run) {

@@ -1,17 +1,35 @@
 // Windows on the picture: padded, rolled (as far as the slider says), cut, labelled, masked.
 
-import { paddedSize, placeOfToken, shiftedWindowLabels, tokenIn } from "../model.js";
-import { COLOURS, REGION_COLOURS, begin, chart, frame, grid, h, outline, pictureCanvas } from "../draw.js";
-import { blockSteps, compute, placeOfBlock, setState, state } from "../state.js";
-import { card, drawTokenPicture, figure, row, say, slider, tokenChart } from "../parts.js";
+import { mayAttend, paddedSize, placeOfToken, shiftedWindowLabels, tokenIn } from "../model.js";
+import { COLOURS, REGION_COLOURS, addCells, begin, chart, grid, h, outline, pictureCanvas } from "../draw.js";
+import { blockSteps, compute, placeOfBlock, setState, state, stepName } from "../state.js";
+import { card, drawTokenPicture, figure, nameIn, row, say, slider, tokenChart, tokenName } from "../parts.js";
 
 export function mountWindows(root) {
   const map = tokenChart("windows.choose");
-  const rolled = chart(280, 280, say("windows.rolled"), chooseRolled);
-  const mask = chart(280, 280, say("windows.mask"), (_, i, j) => chooseCell(i, j));
-  const roll = slider("roll", 0, 100, (value) => setState({ roll: value / 100 }));
-  const play = h("button", { type: "button", id: "play", onclick: playRoll }, say("windows.play"));
+  const rolled = chart(say("windows.rolled"), chooseRolled);
+  const mask = chart(say("windows.mask"), (_, i, j) => chooseCell(i, j));
+  // While the map rolls nothing else is drawn again: a frame must be ready in 16 ms.
+  const showRoll = (share) => {
+    state.roll = share;
+    roll.show(Math.round(100 * share));
+    const { picture, run } = compute();
+    drawRolled(rolled, picture, blockSteps(run, state.block), placeOfBlock(state.block).unit);
+  };
+  const roll = slider(
+    "roll",
+    0,
+    100,
+    (value) => showRoll(value / 100),
+    (value) => setState({ roll: value / 100 }),
+  );
+  const play = h(
+    "button",
+    { type: "button", id: "play", onclick: () => playRoll(showRoll) },
+    say("windows.play"),
+  );
   const words = h("p");
+  const maskWords = h("span");
   const rollBox = h("div", { class: "controls" }, roll.element, play);
   root.replaceChildren(
     card(
@@ -20,7 +38,7 @@ export function mountWindows(root) {
       row(
         figure(map.canvas, say("windows.map.caption")),
         figure(rolled.canvas, say("windows.rolled.caption"), rollBox),
-        figure(mask.canvas, say("windows.mask.caption")),
+        figure(mask.canvas, maskWords),
       ),
     ),
   );
@@ -32,6 +50,9 @@ export function mountWindows(root) {
     rollBox.hidden = !shifted;
     roll.show(Math.round(100 * state.roll));
     words.textContent = windowWords(steps);
+    maskWords.textContent = say(steps.mask ? "windows.mask.caption" : "windows.mask.none", {
+      N: steps.geometry.M ** 2,
+    });
     drawTokenPicture(map, picture, { H, W, unit, steps });
     drawRolled(rolled, picture, steps, unit);
     drawMask(mask, steps);
@@ -43,26 +64,29 @@ function windowWords(steps) {
   const [H, W] = steps.x.shape;
   const [Hp, Wp] = paddedSize(H, W, M);
   const values = { M, N: M * M, windows: steps.windows.shape[0], shift: Math.max(...shift), H, W, Hp, Wp };
+  values.pairs = values.windows * values.N ** 2;
+  values.allPairs = (Hp * Wp) ** 2;
   const parts = [];
-  if (Math.max(...shift) > 0) {
-    parts.push(
-      "windows.text.shifted",
-      state.mask === "on" ? "windows.mask.on" : `windows.mask.${state.mask}`,
-    );
+  if (values.shift > 0) {
+    parts.push("windows.text.shifted", `windows.mask.${state.mask}`);
   } else parts.push(values.windows === 1 ? "windows.text.one" : "windows.text");
-  if (shiftSize && Math.max(...shift) === 0) parts.push("windows.covered");
+  if (shiftSize && values.shift === 0) parts.push("windows.covered");
   if (Hp > H || Wp > W) parts.push("windows.padded");
   return parts.map((key) => say(key, values)).join(" ");
 }
 
 let playing = 0; // the frame that is asked for
-function playRoll() {
+function playRoll(showRoll) {
   cancelAnimationFrame(playing);
+  const place = stepName();
+  const tokens = Math.max(...blockSteps(compute().run, state.block).geometry.shift);
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches; // token by token, nothing glides
   const start = performance.now();
   const next = (now) => {
     const share = Math.min(Math.max(now - start, 0) / 1500, 1);
-    setState({ roll: share });
-    if (share < 1) playing = requestAnimationFrame(next);
+    if (share === 1 || stepName() !== place) return setState({ roll: 1 });
+    showRoll(calm ? Math.floor(share * tokens) / tokens : share);
+    playing = requestAnimationFrame(next);
   };
   playing = requestAnimationFrame(next);
 }
@@ -70,10 +94,13 @@ function playRoll() {
 // A click on the rolled map: the token that lies there now.
 function chooseRolled(_, y, x) {
   const steps = blockSteps(compute().run, state.block);
-  const { M } = steps.geometry;
-  const across = steps.rolled.shape[1] / M;
-  const token = tokenIn(steps, Math.floor(y / M) * across + Math.floor(x / M), (y % M) * M + (x % M));
+  const token = tokenIn(steps, ...placeInWindows(y, x, steps));
   if (token) setState({ token });
+}
+
+// Place (y, x) of the rolled map -> [w, i]: its window and its place in it.
+function placeInWindows(y, x, { rolled, geometry: { M } }) {
+  return [Math.floor(y / M) * (rolled.shape[1] / M) + Math.floor(x / M), (y % M) * M + (x % M)];
 }
 
 // The padded picture, rolled by a share of the shift, under the windows, which stand still.
@@ -93,6 +120,10 @@ function drawRolled(chart, picture, steps, unit) {
       context.drawImage(source, 4 + left * cell - dx, 4 + top * cell - dy, Wp * cell, Hp * cell);
     }
   context.restore();
+  const drawBorders = () => {
+    grid(context, 4, 4, Hp, Wp, cell, M, "#000000", 3);
+    grid(context, 4, 4, Hp, Wp, cell, M, "#ffffff", 1);
+  };
   if (state.roll === 1) {
     const labels = shiftedWindowLabels(steps.x.shape[0], steps.x.shape[1], M, shiftSize);
     labels.data.forEach((label, i) => {
@@ -101,23 +132,18 @@ function drawRolled(chart, picture, steps, unit) {
     });
     const { w, i } = placeOfToken(steps, state.token);
     const [top, left] = [Math.floor(w / (Wp / M)) * M, (w % (Wp / M)) * M];
-    frame(context, 4, 4, cell, top, left, COLOURS[5], 4, M, M);
-    frame(context, 4, 4, cell, top + Math.floor(i / M), left + (i % M), COLOURS[5], 3);
-    const say_ = (r, c) => say(`label.${labels.data[r * Wp + c]}`);
-    chart.heats.push({
-      name: "labels",
-      values: labels.data,
-      rows: Hp,
-      cols: Wp,
-      x: 4,
-      y: 4,
-      cell,
-      cellWidth: cell,
-      say: say_,
-    });
-  }
-  grid(context, 4, 4, Hp, Wp, cell, M, "#000000", 3);
-  grid(context, 4, 4, Hp, Wp, cell, M, "#ffffff", 1);
+    const [r, c] = [top + Math.floor(i / M), left + (i % M)];
+    const tip = (r, c) => {
+      const words = say(`label.${labels.data[r * Wp + c]}`);
+      const token = tokenIn(steps, ...placeInWindows(r, c, steps));
+      return token ? `${say("token", { token: tokenName(token) })}: ${words}` : words;
+    };
+    addCells(chart, { name: "labels", rows: Hp, cols: Wp, x: 4, y: 4, cell, tip });
+    chart.selected = { r, c };
+    drawBorders();
+    outline(chart, context, top, left, COLOURS[5], M, M);
+    outline(chart, context, r, c);
+  } else drawBorders();
 }
 
 // (N, N) of the token's window: white where a query (row) may attend to a key (column).
@@ -126,25 +152,19 @@ function drawMask(chart, steps) {
   const N = steps.geometry.M ** 2;
   const cell = 272 / N;
   const context = begin(chart, N * cell + 8, N * cell + 8);
-  const allowed = (r, c) => !steps.mask || steps.mask.data[(w * N + r) * N + c] === 1;
   for (let r = 0; r < N; r++)
     for (let c = 0; c < N; c++) {
-      context.fillStyle = allowed(r, c) ? "#ffffff" : "#000000";
+      context.fillStyle = mayAttend(steps, w, r, c) ? "#ffffff" : "#000000";
       context.fillRect(4 + c * cell, 4 + r * cell, cell, cell);
     }
   grid(context, 4, 4, N, N, cell, steps.geometry.M, "#888888", 1);
-  const words = (r, c) => say(allowed(r, c) ? "mask.yes" : "mask.no", { query: r, key: c });
-  chart.heats.push({
-    name: "mask",
-    values: [],
-    rows: N,
-    cols: N,
-    x: 4,
-    y: 4,
-    cell,
-    cellWidth: cell,
-    say: words,
-  });
+  const tip = (r, c) =>
+    say(mayAttend(steps, w, r, c) ? "mask.yes" : "mask.no", {
+      query: nameIn(steps, w, r),
+      key: nameIn(steps, w, c),
+    });
+  addCells(chart, { name: "mask", rows: N, cols: N, x: 4, y: 4, cell, tip });
+  chart.selected = { r: i, c: 0 };
   outline(chart, context, i, 0, COLOURS[5], 1, N);
 }
 
