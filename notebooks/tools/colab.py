@@ -4,6 +4,9 @@
 
 writes two cells below the title of each notebook: a line "Open in Colab", and a cell that fetches
 and installs the project where it is missing. Run it again when the address has changed.
+
+This opens the project itself, with its outputs and solutions. For students run `handout.py --colab ADDRESS`:
+its cells open the branch where you publish the handout.
 """
 
 import argparse
@@ -55,7 +58,7 @@ def main(arguments=None, folder=Path(__file__).parents[1]):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("address", help="https://github.com/OWNER/NAME")
-    parser.add_argument("--branch", default="main")
+    parser.add_argument("--branch", default="main", help="what Colab opens and fetches (main)")
     options = parser.parse_args(arguments)
     for path in sorted(folder.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)

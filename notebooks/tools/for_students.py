@@ -1,0 +1,125 @@
+"""What students get: a notebook without its answers, a module with its answers packed. (For handout.py.)"""
+
+import base64
+import re
+import zlib
+
+import nbformat
+from colab import IDS, publish
+
+
+class Refused(Exception):
+    """In one line, why no handout can be made, and what to do."""
+
+
+# --- notebooks --------------------------------------------------------------------------
+
+WORDS = (  # what would not be true in a handout, and what is
+    (r"and some questions, with hidden\s+answers\.", "and some questions."),
+    (
+        r"Stuck\? `%load \S+` in an empty cell fetches a solution; run that cell, then the\s+check\.",
+        "Stuck? Read once more what is asked, the hint, and what the check says.",
+    ),
+    (r"<details><summary>Answers</summary>.*?</details>", "(The answers are not part of this handout.)"),
+)
+FOLD = "<details><summary>Open this once you have run the cell above</summary>\n\n{}\n\n</details>"
+NO_ANSWER = {  # texts that follow a Predict and do not answer it
+    "00": "name-count-text",
+    "02": "norm-hand-intro norm-hand-text",
+    "04": "split-text mix-text",
+    "05": "variance-text slope-text",
+    "06": "general-equal-text learned-check-text resize-model-text",
+    "07": "parts-text one-bit-proof padding-figure-text",
+    "09": "floor-text newton-schulz-text until-text",
+    "10": "classes-check-text confusion-text",
+    "11": "query-text content-shared-text content-read-text greyed-read-text vote-read-text "
+    "base-reach-figure-text",
+    "13": "steps-answer-text parts-answer-text",
+    "14": "one-shapes-text two-read-text",
+}
+
+
+def notebook_for_students(notebook, file, absent=(), colab=None):
+    """-> the notebook of this file name without outputs, answers, slides and notes; cells keep their ids.
+
+    `absent`: files and folders that the handout lacks; `colab`: (address, branch) for a line "Open in Colab".
+    Raises Refused where an answer would be left: an exercise that was solved in its skeleton, say.
+    """
+    notebook.cells = [cell for cell in notebook.cells if cell.id not in IDS]  # they fetch the whole project
+    if colab:
+        try:
+            publish(notebook, file, *colab)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+    asked = False  # a Predict, which the next text answers
+    for cell in notebook.cells:
+        predicted = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            if predicted and re.search(r"\balt\b", cell.source):
+                cell.metadata["jupyter"] = {"source_hidden": True}
+            asked |= predicted
+        else:
+            if asked and cell.id not in NO_ANSWER.get(file[:2], "").split():
+                cell.source = fold_answer(cell.source, cell.id.endswith("-task"))
+            for old, new in WORDS:
+                cell.source = re.sub(old, new, cell.source, flags=re.S)
+            cell.source = say_what_is_absent(cell.source, absent)
+            asked = False
+        if "solutions/" in cell.source or "<summary>Answer" in cell.source:
+            raise Refused(f"{file}, cell {cell.id}: answers, in words that for_students.py does not know")
+        if cell.id.endswith("-skeleton") and "raise NotImplementedError" not in cell.source:
+            raise Refused(f"{file}, cell {cell.id}: it is solved. Put `raise NotImplementedError` back")
+    return notebook
+
+
+def fold_answer(text, task=False):
+    """Fold the first paragraph away, as far as it asks no new question.
+
+    Left as they are: a heading, and a task that says nothing before its heading.
+    """
+    if text.startswith("#") or (task and "\n#" not in text):
+        return text
+    first, *rest = text.split("\n\n")
+    answer, question = re.fullmatch(r"(.*?)\s*(\*\*Predict.*)?", first, re.S).groups()
+    return "\n\n".join([FOLD.format(answer)] * bool(answer) + [question] * bool(question) + rest)
+
+
+def say_what_is_absent(text, absent):
+    """Say so behind `tests/` and `python slides/build.py`: the project has them, the handout has not."""
+
+    def note(match):
+        return match[0] + " (not in this handout)" * (match[1] in absent)
+
+    return re.sub(r"`(?:python )?([\w.-]+/[\w./-]*)[^`]*`", note, text)
+
+
+# --- modules ----------------------------------------------------------------------------
+
+PACKED = '''"""Packed by notebooks/tools/handout.py, because it holds answers. It works as it is."""
+
+exec(compile(__import__("zlib").decompress(__import__("base64").b64decode("""
+{}""")), __file__, "exec"))
+'''
+PROGRAM = '(HERE / "hunted.py").read_text(encoding="utf-8")'  # in hunt.py: its program, without a bug
+
+
+def packed(source):
+    """-> a Python source that does what `source` does, unreadable to the eye. `__file__` stays the same."""
+    return PACKED.format(base64.encodebytes(zlib.compress(source.encode(), 9)).decode()).encode()
+
+
+def course_for_students(sources, exercises):
+    """{path: source} of the folder `course` -> the same; packed is what defines a function students write.
+
+    The hunt carries the text of its program, hunted.py, with it.
+    """
+    exercises = "|".join(exercises)
+    answer = re.compile(rf"^(def ({exercises})\(|({exercises}) = Exercise\()", re.M)
+    program = repr(sources["hunted.py"])
+    return {
+        path: packed(source.replace(PROGRAM, program)) if answer.search(source) else source.encode()
+        for path, source in sources.items()
+        if path != "hunted.py"
+    }

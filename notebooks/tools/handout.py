@@ -1,0 +1,202 @@
+"""Make one zip for students, which runs by itself and holds no answers; or one for instructors, with all.
+
+    python notebooks/tools/handout.py                               # all notebooks
+    python notebooks/tools/handout.py --notebooks 02 03 04          # some of them
+    python notebooks/tools/handout.py --with-data                   # CIFAR-10 as well
+    python notebooks/tools/handout.py --colab https://github.com/OWNER/NAME
+    python notebooks/tools/handout.py --instructor
+
+Left out for students: saved outputs, solutions, answers to the questions, slides and notes, tests, and the
+tools for teachers. Cells keep their ids, so that what comes back can be graded. The paragraph that follows a
+Predict is folded away, and so is the code of a Predict's figure, whose alternative text says what it shows.
+
+Some modules must travel although they hold answers: a check compares with a right function, a hunt knows its
+bug. They are packed (`for_students.packed`): nobody reads them by accident, and whoever wants to can unpack
+them. Nothing can be hidden from the owner of the computer that runs it. nbgrader hands out no hidden tests,
+but then a check cannot say what is wrong. Here the checks are the lesson; so they are handed out, and grading
+uses other inputs, at the teacher's. The package `swin_cifar` stays as it is: the notebooks show each of its
+layers, after the student's own.
+
+The same project gives the same bytes (with the same Python). A zip is written whole or not at all.
+"""
+
+import argparse
+import os
+import re
+import sys
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import nbformat
+
+TOOLS = Path(__file__).parent
+ROOT = TOOLS.parents[1]
+sys.path.insert(0, str(TOOLS))
+
+from for_students import (  # noqa: E402
+    Refused,
+    course_for_students,
+    notebook_for_students,
+    say_what_is_absent,
+)
+
+MADE = b"made by swin_cifar's handout.py"  # the comment of every zip that is made here
+DATE = (2000, 1, 1, 0, 0, 0)  # of every file in it
+
+# --- which files ------------------------------------------------------------------------
+
+FOLDERS = ("swin_cifar", "notebooks", "slides", "checkpoints", "tests", "lab")
+SUFFIXES = (".md", ".toml", ".txt", ".py", ".cff")  # of the files beside them
+LEFT_BEHIND = ("__pycache__", "my_pieces", "runs", "node_modules")  # by running
+PAGE = "notebooks/PLATFORMS.md"
+STUDENTS = (  # what students get as it is; notebooks and `course` are changed on the way
+    *("LICENSE", "CITATION.cff", "pyproject.toml", "swin_cifar/", "lab/", "checkpoints/studies/"),
+    *("checkpoints/study.py", "checkpoints/SHA256SUMS", "data/README.md", "notebooks/GLOSSARY.md"),
+    *("notebooks/lab/", "notebooks/pictures/", "notebooks/explainer/", "notebooks/tools/progress.py", PAGE),
+)
+COURSE = "notebooks/course/"
+CIFAR10 = tuple(
+    f"data/cifar-10-batches-py/{name}"
+    for name in ("batches.meta", *(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+)
+
+
+def project_files(root):
+    """-> the names of the project's files, "/" between folders, without what running it leaves behind."""
+    beside = [path for path in root.iterdir() if path.suffix in SUFFIXES or path.name == "LICENSE"]
+    paths = [path for path in beside if path.is_file()] + [root / "data" / "README.md"]
+    for folder in FOLDERS:
+        for place, inside, files in os.walk(root / folder):
+            inside[:] = [name for name in inside if _belongs(name)]
+            paths += [Path(place, name) for name in files]
+    return sorted(path.relative_to(root).as_posix() for path in paths if _belongs(path.name))
+
+
+def _belongs(name):
+    return name not in LEFT_BEHIND and name[0] != "." and not name.endswith((".egg-info", ".pyc", ".part"))
+
+
+def _with_folders(names):
+    return {*names, *(f"{folder}/" for name in names for folder in PurePosixPath(name).parents)}
+
+
+def student_files(root, numbers=None, data="", colab=None):
+    """-> {name: bytes, or the path to copy from}: what students get, of the notebooks with these numbers.
+
+    `data`: in words, where CIFAR-10 is; `colab`: as in `notebook_for_students`. Raises Refused.
+    """
+    project = project_files(root)
+    notebooks = {name[10:12]: name for name in project if re.fullmatch(r"notebooks/\d\d_\w+\.ipynb", name)}
+    chosen = sorted({number.zfill(2) for number in numbers or notebooks})
+    if unknown := [number for number in chosen if number not in notebooks]:
+        raise Refused(f"there is no notebook {unknown[0]}; there are: {', '.join(notebooks)}")
+    models = (root / "checkpoints" / "SHA256SUMS").read_text(encoding="utf-8").split()[1::2]
+    models = {f"checkpoints/{Path(name).stem}{suffix}" for name in models for suffix in (".pt", ".json")}
+    files = {name: root / name for name in project if name.startswith(STUDENTS) or name in models}
+    course = {
+        name.removeprefix(COURSE): (root / name).read_text(encoding="utf-8")
+        for name in project
+        if name.startswith(COURSE)
+    }
+    exercises = [Path(name).stem[3:] for name in project if name.startswith("notebooks/solutions/")]
+    files |= {COURSE + name: each for name, each in course_for_students(course, exercises).items()}
+    files |= {notebooks[number]: None for number in chosen} | {"README.md": None}
+    absent = _with_folders(project) - _with_folders(files)
+    files[PAGE] = say_what_is_absent((root / PAGE).read_text(encoding="utf-8"), absent).encode()
+    for name in (notebooks[number] for number in chosen):
+        try:
+            notebook = nbformat.read(root / name, as_version=4)
+        except ValueError as error:
+            raise Refused(f"{name} cannot be read: {str(error).splitlines()[0]}") from None
+        text = nbformat.writes(notebook_for_students(notebook, Path(name).name, absent, colab))
+        files[name] = f"{text}\n".encode()
+    readme = (TOOLS / "handout_README.md").read_text(encoding="utf-8")
+    words = {"<VERSION>": version(root), "<FIRST>": Path(notebooks[chosen[0]]).name, "<DATA>": data}
+    for place, value in words.items():
+        readme = readme.replace(place, value)
+    return files | {"README.md": readme.encode(), "requirements.txt": b"-e .[notebooks]\n"}
+
+
+def version(root):
+    text = (root / "swin_cifar" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"', text, re.M)[1]
+
+
+# --- the zip ----------------------------------------------------------------------------
+
+
+def write_zip(path, files, force=False):
+    """Write {name: bytes or path}, in a folder of the zip's name. Raises Refused for somebody else's file."""
+    if path.exists() and not force and not _is_ours(path):
+        raise Refused(f"{path} is there, and was not made by this program. Another --out, or --force?")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with zipfile.ZipFile(part, "w") as archive:
+            archive.comment = MADE
+            for name, content in sorted(files.items()):
+                info = zipfile.ZipInfo(f"{path.stem}/{name}", DATE)
+                info.external_attr, info.create_system = 0o644 << 16, 3  # the same on every system
+                info.compress_type = zipfile.ZIP_STORED if name in CIFAR10 else zipfile.ZIP_DEFLATED
+                archive.writestr(info, content.read_bytes() if isinstance(content, Path) else content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_ours(path):
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return archive.comment == MADE
+
+
+def make(options, root=ROOT):
+    """Write the zip that is asked for -> in words, what it is. Raises Refused or OSError."""
+    if options.instructor and (options.notebooks or options.colab):
+        raise Refused("--notebooks and --colab are for students; leave out --instructor")
+    data = CIFAR10 if options.with_data else ()
+    if missing := [name for name in data if not (root / name).is_file()]:
+        raise Refused(f"{missing[0]} is missing; `python -m swin_cifar train` fetches CIFAR-10")
+    if options.instructor:
+        files, kind = {name: root / name for name in project_files(root)}, "instructor"
+        inside = "everything, with solutions and notes: not for students"
+    else:
+        where = "CIFAR-10 is in `data`." if data else "CIFAR-10 (170 MB) is fetched when it is first needed."
+        colab = (options.colab, options.branch) if options.colab else None
+        files = student_files(root, options.notebooks, where, colab)
+        numbers = sorted(Path(name).name[:2] for name in files if name.endswith(".ipynb"))
+        kind = "-".join(["students", *(numbers if options.notebooks else ())])
+        inside = f"notebooks {' '.join(numbers)} without outputs, solutions, answers and notes"
+    files |= {name: root / name for name in data}
+    path = options.out
+    if path.suffix != ".zip":
+        path /= f"swin_cifar-{version(root)}-{kind}{'-with-data' if data else ''}.zip"
+    write_zip(path, files, options.force)
+    size = f"{path.stat().st_size / 1e6:.1f} MB, {len(files)} files"
+    return f"{path}: {size}\n{inside}; {'with' if data else 'without'} the data of CIFAR-10"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--instructor", action="store_true", help="everything, with all answers")
+    parser.add_argument("--notebooks", nargs="+", metavar="NN", help="these alone, such as 02 03 04")
+    parser.add_argument("--with-data", action="store_true", help="CIFAR-10, too: 177 MB more")
+    parser.add_argument(
+        "--colab", metavar="ADDRESS", help='lines "Open in Colab": https://github.com/OWNER/NAME'
+    )
+    parser.add_argument("--branch", default="handout", help="where there the unpacked zip lies (handout)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "handouts", help="a folder, or a name ending in .zip"
+    )
+    parser.add_argument("--force", action="store_true", help="replace a file that this program did not make")
+    try:
+        print(make(parser.parse_args(arguments)))
+    except (Refused, OSError) as problem:
+        raise SystemExit(f"Nothing was written: {problem}") from None
+
+
+if __name__ == "__main__":
+    main()
