@@ -119,7 +119,7 @@ def test_no_words_to_a_linter(notebook):
         assert not found, (cell.id, found)
 
 
-# --- how long a notebook takes: said in four places --------------------------------------
+# --- how long a notebook takes: said in three places --------------------------------------
 
 
 def minutes_of(notebook):
@@ -132,21 +132,6 @@ def minutes_of(notebook):
 MINUTES = {path.stem[:2]: minutes_of(nbformat.read(path, as_version=4)) for path in PATHS}
 
 
-def tables_of(text):
-    """-> [{column: text of a cell}, ...] for each table in markdown, a row each"""
-    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
-        head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
-        yield [dict(zip(head, row)) for row in rows]
-
-
-def minutes_together(numbers):
-    """ "02, 04" or "09 to 11" -> the minutes of these notebooks, exercises included"""
-    found = re.findall(r"(\d\d)(?: to (\d\d))?", numbers)
-    return sum(
-        MINUTES[f"{n:02}"][1] for first, last in found for n in range(int(first), int(last or first) + 1)
-    )
-
-
 def test_the_presenter_is_told_the_same_minutes(notebook):
     (said, *_) = re.findall(r"(\d+) minutes", " ".join(notebook.cells[0].metadata.slide.notes))
     assert int(said) == minutes_of(notebook)[0]
@@ -157,21 +142,6 @@ def test_the_readme_says_from_how_many_minutes_to_how_many():
     said = re.search(r"Each takes (\d+) to (\d+) minutes, with all its exercises at most (\d+)", text)
     reading, all_of_it = zip(*MINUTES.values())
     assert [int(n) for n in said.groups()] == [min(reading), max(reading), max(all_of_it)]
-
-
-def test_the_instructors_plans_have_time_for_what_they_promise():
-    """Under "notebooks" stand whole ones; a plan that takes less shows a part, and says "from"."""
-    tables = list(tables_of((ROOT / "INSTRUCTORS.md").read_text(encoding="utf-8")))
-    plans = [table for table in tables if {"from", "notebooks"} & table[0].keys()]
-    assert len(plans) == 3
-    for row in sum(plans, []):
-        if "hours" in row:  # to the half hour
-            hours = float(row["hours"].replace("½", ".5"))
-            assert hours * 60 == pytest.approx(minutes_together(row["notebooks"]), abs=30), row
-        elif "notebooks" in row:
-            assert int(row["minutes"]) >= minutes_together(row["notebooks"]), row
-        else:
-            assert int(row["minutes"]) <= minutes_together(row["from"]) or not row["from"], row
 
 
 # --- the set-up check of notebook 00 ------------------------------------------------------
