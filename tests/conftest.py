@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("suite")
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if {"browser", "in_browser"} & set(getattr(item, "fixturenames", ())):
+        if {"browser", "in_browser", "graded"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 

@@ -26,6 +26,7 @@ from swin_cifar.windows import shifted_window_mask
 class Verdict:
     passed: bool | None  # None: not attempted
     text: str
+    stopped: bool = False  # the function was not let run to its end
 
     def _ipython_display_(self):
         """Nothing: a check has printed it, and its cell in a notebook ends with the call."""
@@ -97,11 +98,30 @@ class Exercise:
                 watch.begin()
                 attempts[label] = self._run(watch, inputs)
                 if isinstance(attempts[label].error, Stopped):
-                    return _say(False, f"Not right yet. {attempts[label].error} (Tried with: {label}.)")
+                    return _say(False, f"Not right yet. {attempts[label].error} (Tried with: {label}.)", True)
                 attempts[label].avoided = self._avoided(watch, inputs)
             if any(_is_skeleton(attempt.error, function) for attempt in attempts.values()):
                 return _say(None, f"{self.name} is not written yet. Run this cell again when it is.")
             return self._judge(watch, attempts, answers, cases)
+
+    def answers(self, cases):
+        """-> {label: what the answer gives}, for `differs`."""
+        return {label: self._run(self.answer, inputs) for label, inputs in cases.items()}
+
+    def differs(self, function, cases, answers):
+        """-> in words, for which of these inputs the function gives something else, or "": for a grader.
+
+        The function may stand for one in another process: it is called, and not looked at. Raises Stopped.
+        """
+        for label, inputs in cases.items():
+            attempt = self._run(function, inputs)
+            if isinstance(attempt.error, Stopped):
+                raise attempt.error
+            if attempt.changed:
+                return f"The function changes {attempt.changed} ({label})."
+            if not attempt.agrees(answers[label], self.tolerance):
+                return f"Not for {label}{self._difference(function, attempt, answers[label])}"
+        return ""
 
     def _judge(self, watch, attempts, answers, cases):
         right = [label for label in cases if attempts[label].agrees(answers[label], self.tolerance)]
@@ -249,8 +269,9 @@ def _masks_are_whole(inputs):
     return all(cached_mask(*size).equal(shifted_window_mask(*size)) for size in sizes)
 
 
-def _say(passed, text):
-    return Verdict(passed, textwrap.fill(text, 105, break_long_words=False, break_on_hyphens=False))
+def _say(passed, text, stopped=False):
+    text = textwrap.fill(text, 105, break_long_words=False, break_on_hyphens=False)
+    return Verdict(passed, text, stopped)
 
 
 def _is_skeleton(error, function):

@@ -1,0 +1,163 @@
+"""Grade what students hand in: each exercise passed, failed and why, not attempted, or stopped.
+
+    python notebooks/tools/grade.py SUBMISSIONS --out grades.csv
+
+SUBMISSIONS is a folder or zip as Moodle, Canvas or Gradescope hand it out, or one with a notebook, zip or
+folder for each student. Notebooks are known by their cells, whatever their names. Beside grades.csv it writes
+grades_totals.csv and a folder grades_feedback with a page for each student. How it works, and what it does
+not protect from: notebooks/tools/grading/__init__.py. How to hand in and give back: INSTRUCTORS.md.
+"""
+
+import argparse
+import multiprocessing
+import os
+import secrets
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+from grading import flags, report  # noqa: E402
+from grading.results import (  # noqa: E402
+    NOT_ATTEMPTED,
+    PASSED,
+    STOPPED,
+    WEIGHTS,
+    Limits,
+    Result,
+    Row,
+    read_weights,
+    worth,
+)
+from grading.submissions import Unreadable, attempt, collect, read_originals  # noqa: E402
+
+NOT_GRADED = "Not graded, the grader stumbled"
+
+
+def grade(students, originals, notebooks, limits, weights, workers=2, progress=True):
+    """-> [(Student, [Row])]. `notebooks`: the numbers that count, such as ["04"]."""
+    attempts = {}  # (place in students, exercise): Attempt
+    for i, student in enumerate(students):
+        for number in set(notebooks).intersection(student.notebooks):
+            for name in originals[number].exercises:
+                if found := attempt(originals[number], student.notebooks[number], name):
+                    attempts[i, name] = found
+    results = _run(attempts, limits, workers, progress)
+    equal = flags.equal_code([(students[i].name, each) for (i, _), each in attempts.items()])
+    graded = []
+    for i, student in enumerate(students):
+        rows = []
+        for number in notebooks:
+            original = originals[number]
+            seen = flags.of_notebook(original, student.notebooks.get(number, original.cells))
+            for name in original.exercises:
+                result, of = results.get((i, name), Result(NOT_ATTEMPTED)), worth(name, weights)
+                row = Row(number, name, result, of if result.outcome == PASSED else 0, of)
+                if (i, name) in attempts:
+                    row.flags += flags.of_code(name, attempts[i, name].own)
+                    row.flags += [equal[student.name, name]] if (student.name, name) in equal else []
+                row.flags, seen = row.flags + seen, []  # those of the notebook stand at its first exercise
+                rows.append(row)
+        graded.append((student, rows))
+    return graded
+
+
+def _run(attempts, limits, workers, progress):
+    """-> {key: Result}, each by a judge in a process of its own."""
+    if not attempts:
+        return {}
+    results, context = {}, multiprocessing.get_context("spawn")
+    settings = {"mp_context": context, "initializer": _start, "initargs": (limits,)}
+    with ProcessPoolExecutor(min(workers, len(attempts)), **settings) as pool:
+        waiting = {pool.submit(_judge, each): key for key, each in attempts.items()}
+        bar = tqdm(as_completed(waiting), total=len(waiting), unit="exercise", disable=not progress)
+        try:
+            for done in bar:
+                try:
+                    results[waiting[done]] = done.result()
+                except Exception as error:  # of the grader, or the machine: no fault of the student
+                    results[waiting[done]] = Result(STOPPED, f"{NOT_GRADED}: {error}")
+        except KeyboardInterrupt:
+            for each in waiting:
+                each.cancel()
+            raise
+    return results
+
+
+def _start(limits):
+    from grading import judge
+
+    judge.start(limits)
+
+
+def _judge(each):
+    from grading import judge
+
+    return judge.grade(each)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("submissions", type=Path, help="a folder or a zip")
+    parser.add_argument("--out", type=Path, default=Path("grades.csv"))
+    parser.add_argument("--notebooks", nargs="+", metavar="NN", help="default: those handed in")
+    parser.add_argument("--weights", type=Path, help='JSON: {"exercise": 1, "core piece": 2, "own_map": 5}')
+    parser.add_argument("--roster", type=Path, help="Moodle's worksheet or Canvas's gradebook, to fill in")
+    parser.add_argument("--column", default="swin_cifar", help="name of the grade's column in Canvas's list")
+    parser.add_argument("--gradescope", type=Path, metavar="RESULTS.JSON", help="all files are one student's")
+    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="for an exercise's check")
+    parser.add_argument("--megabytes", type=int, default=Limits.megabytes)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, help="of the hidden inputs; default: others in each run")
+    options = parser.parse_args(arguments)
+    try:
+        _main(options)
+    except (Unreadable, ValueError, OSError) as error:
+        sys.exit(f"grade.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("grade.py: interrupted; no grades were written")
+
+
+def _main(options):
+    weights = read_weights(options.weights) if options.weights else WEIGHTS
+    originals = read_originals()
+    students = collect(options.submissions, one=bool(options.gradescope))
+    handed_in = sorted({number for student in students for number in student.notebooks})
+    notebooks = [number.zfill(2) for number in options.notebooks or handed_in]
+    if unknown := [number for number in notebooks if number not in originals]:
+        raise ValueError(f"notebook {unknown[0]} has no exercises; there are: {', '.join(originals)}")
+    if options.roster and not options.roster.is_file():
+        raise ValueError(f"there is no {options.roster}")
+    seed = secrets.randbits(31) if options.seed is None else options.seed
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.open("a").close()  # can it be written? Better to know now
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started: as many as there are workers
+    limits = Limits(options.seconds, options.megabytes, seed)
+    graded = grade(students, originals, notebooks, limits, weights, options.workers)
+    stem = options.out.with_suffix("")
+    report.write_rows(options.out, graded)
+    report.write_totals(f"{stem}_totals.csv", graded)
+    for student, rows in graded:
+        report.write_page(Path(f"{stem}_feedback"), student, rows)
+    if options.gradescope:
+        report.write_gradescope(options.gradescope, graded[0][1], students[0].remarks)
+    for student in students:
+        for remark in student.remarks:
+            print(f"{student.name}: {remark}")
+    print(f"{len(students)} students, notebooks {', '.join(notebooks) or 'none'}: {options.out}")
+    flagged = sum(bool(row.flags) for _, rows in graded for row in rows)
+    print(f"{flagged} lines have flags: look at their code.")
+    if open_ := sum(row.result.says.startswith(NOT_GRADED) for _, rows in graded for row in rows):
+        print(f"{open_} exercises could not be graded (see `says`): run the command again.")
+    print(f"--seed {seed} gives these hidden inputs again.")
+    if options.roster:
+        left = report.fill(options.roster, Path(f"{stem}_{options.roster.stem}.csv"), graded, options.column)
+        print(f"{stem}_{options.roster.stem}.csv: {options.roster.name} with the grades.", end=" ")
+        print(f"Not found there: {', '.join(left)}." if left else "All students were found.")
+
+
+if __name__ == "__main__":
+    main()
