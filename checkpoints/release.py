@@ -54,6 +54,7 @@ def _write_sums(sums):
 BUDGETS = {
     "preset": "no options: `nano`",
     "half-hour": "a longer training of `nano`",
+    "long": "a long training of `nano`",
     "nano": "at most 0.31 million parameters",
     "micro": "at most 2 million parameters",
     "mini": "at most 7.1 million parameters",
@@ -83,7 +84,7 @@ def _row(name, preset, histories):
 
 
 def study_table(study, preset="nano"):
-    """What each change is worth: gain in accuracy over the preset's recipe, in percentage points."""
+    """What each change is worth: gain in accuracy over the study's reference, in percentage points."""
     runs = load_study(study, preset, FOLDER / "studies")
     rows = [["change", "seeds", "validation", "test"]]
     gains = {part: differences(runs, part) for part in ("validation", "test")}

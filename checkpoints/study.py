@@ -224,11 +224,13 @@ SHORT |= {
     "cutmix_prob": 0.0,
     "ema_decay": 0.0,
 }
+LONG = {"epochs": 160, "warmup_epochs": 3, "crop_padding": 4, "cutmix_prob": 0.75}
 HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "crop_padding": 4, "cutmix_prob": 0.5}
 NO_TABLE = "no position encoding"  # to compare the bias with
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
     "half-hour": {REFERENCE: Variant(HALF_HOUR)},  # on two cores; one thread takes an hour
+    "long": {REFERENCE: Variant(LONG)},  # an hour and a half on one thread with AVX512_BF16
     # What each part of `nano`'s recipe is worth, in short runs. The reference stays what it is when
     # the preset changes: these runs are what it was chosen by.
     "recipe": {

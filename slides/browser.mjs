@@ -1,7 +1,8 @@
 // Look at decks in Chrome or Chromium, without a window.
 //   node browser.mjs check BROWSER PICTURES DECK...   does each slide fit? no error, no request to the network?
-//   node browser.mjs pdf BROWSER DECK...              DECK.pdf beside each deck
-// BROWSER is the path of a browser, or "" for an installed Chrome; PICTURES a folder, or "" for none.
+//   node browser.mjs pdf BROWSER NOTES DECK...        DECK.pdf beside each deck
+// BROWSER is the path of a browser, or "" for an installed Chrome; PICTURES a folder, or "" for none;
+// NOTES "notes" for pages with the speaker's notes, or "".
 // The exit code is 1 where something is wrong.
 import { mkdirSync } from "node:fs";
 import path from "node:path";
@@ -9,7 +10,8 @@ import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
 const [what, executablePath, ...rest] = process.argv.slice(2);
-const pictures = what === "check" ? rest.shift() : null;
+const extra = rest.shift();
+const LETTERS = 18; // pixels: smaller ones in figures cannot be read from the back row
 const where = executablePath ? { executablePath } : { channel: "chrome" };
 const browser = await chromium.launch({ ...where, args: ["--no-sandbox", "--disable-gpu"] }).catch((error) => {
   console.error(`Chrome or Chromium is needed: ${error.message.split("\n")[0]}`);
@@ -43,14 +45,14 @@ async function open(deck, query = "", moment = "ready") {
 
 async function check(deck) {
   const name = path.basename(deck, ".html");
-  const folder = pictures && path.join(pictures, name);
+  const folder = extra && path.join(extra, name);
   if (folder) mkdirSync(folder, { recursive: true });
   const [page, complaints] = await open(deck);
   const count = await page.evaluate(() => Reveal.getTotalSlides());
   for (let i = 0; i < count; i++) {
     await page.evaluate((i) => Reveal.slide(i, 0, 99), i); // with all its fragments
     await page.evaluate(drawn);
-    for (const complaint of await page.evaluate(look)) complaints.push(`slide ${i + 1}: ${complaint}`);
+    for (const complaint of await page.evaluate(look, LETTERS)) complaints.push(`slide ${i + 1}: ${complaint}`);
     if (folder) await page.screenshot({ path: path.join(folder, `${String(i + 1).padStart(2, "0")}.png`) });
   }
   for (const complaint of complaints) console.log(`${name}: ${complaint}`);
@@ -64,7 +66,7 @@ function drawn() {
 }
 
 // What is wrong with the slide that is shown; runs in the page.
-function look() {
+function look(LETTERS) {
   const slide = Reveal.getCurrentSlide();
   const frame = slide.getBoundingClientRect();
   const found = [];
@@ -80,18 +82,20 @@ function look() {
     if (!block.textContent.trim() && !block.querySelector("img, svg")) found.push("an empty block");
   if (!slide.querySelector(".column > *")) found.push("nothing on it");
   if (slide.querySelector("h2").clientHeight > 150) found.push("a long title");
-  for (const image of slide.querySelectorAll("img")) {
+  for (const image of slide.querySelectorAll("img:not(.frames img)")) {
     const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
     const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
     if (!image.complete || !image.naturalWidth) found.push("a picture is broken");
     else if (width < 560 && height < 260) found.push(`a picture is only ${Math.round(width)} x ${Math.round(height)}`);
+    const letters = width * (image.dataset.letters || 1);
+    if (letters && letters < LETTERS - 0.5) found.push(`letters of ${letters.toFixed(1)} pixels in a figure`);
   }
   if (slide.querySelector("mjx-merror, [data-mjx-error]")) found.push("a formula is wrong");
   return [...new Set(found)];
 }
 
 async function print(deck) {
-  const [page, complaints] = await open(deck, "?print-pdf", "pdf-ready");
+  const [page, complaints] = await open(deck, `?print-pdf&${extra}`, "pdf-ready");
   await page.pdf({ path: deck.replace(/\.html$/, ".pdf"), preferCSSPageSize: true, printBackground: true });
   for (const complaint of complaints) console.log(`${deck}: ${complaint}`);
   await page.close();

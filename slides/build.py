@@ -1,7 +1,11 @@
 """Slides from the notebooks: one HTML file for each, which needs no network when it is shown.
 
-    python slides/build.py                                    # all decks, and lecture.html, into slides/decks
+    python slides/build.py                                    # all decks and lectures, into slides/decks
     python slides/build.py notebooks/07_shifted_windows.ipynb --pdf
+    python slides/build.py --speaker "Ada Lovelace" --date "3 May" --place "Room 5"
+
+The lectures, lecture_45.html, lecture_60.html and lecture_90.html, are slides chosen from all notebooks, in
+the frame of slides/lecture.ipynb: a title, an outline (written here), a summary, references.
 
 Needs Node.js (https://nodejs.org), whose npm fetches reveal.js and MathJax the first time. --pdf
 and --check need Chrome or Chromium, too: --pdf prints each deck, --check says which slides do not fit.
@@ -18,35 +22,42 @@ stays on the slide before.
         "show": "output",                          or "code", "both", "nothing", "reveal": first the code
         "code_lines": [3, 7],                      of the code only these, counted from 1
         "output_lines": [1, 4],                    of what it printed only these
+        "source": true,                            what it printed is Python: with colours
         "layout": "side",                          text on the left, the rest on the right; or "title"
         "notes": ["What to say."],                 seen by the speaker alone (key S)
-        "lecture": true                            also in lecture.html: one lecture through all notebooks
+        "lecture": 60                              45, 60 or 90: the shortest lecture that has the slide
     }
 """
 
 import argparse
+import base64
 import html
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import jinja2
 import nbformat
 from nbconvert.filters import Highlight2HTML, markdown2html
+from PIL import Image, ImageSequence
 from pygments.formatters import HtmlFormatter
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "notebooks"
 TYPES = {  # what the values of "slide" are; lists hold lines, or the first and the last one
-    **{"title": str, "layout": str, "show": str, "steps": bool, "lecture": bool},
+    **{"title": str, "layout": str, "show": str, "steps": bool, "source": bool, "lecture": int},
     **{"text": list, "notes": list, "code_lines": list, "output_lines": list},
 }
 SHOW = ("output", "code", "both", "nothing", "reveal")
 LAYOUTS = ("rows", "side", "title")
+LECTURES = (45, 60, 90)  # minutes
+STYLE = "default"  # of pygments: all its colours can be read on the pale grey of deck.css
 BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser", "microsoft-edge")
 
 
@@ -65,7 +76,8 @@ class Slide:
     layout: str = "rows"
     blocks: list = field(default_factory=list)
     notes: list = field(default_factory=list)
-    lecture: bool = False
+    lecture: int = 0  # minutes of the shortest lecture that has it, 0 = none
+    part: str = ""  # of a lecture: which notebook it is from
 
 
 # --- from a notebook to its slides -------------------------------------------------------
@@ -82,7 +94,7 @@ def read_slides(notebook):
             title = about.get("title") or _heading(cell)
             if not title:
                 raise _problem(cell, "a slide needs a title")
-            slides.append(Slide(title, about.get("layout", "rows"), lecture=about.get("lecture", False)))
+            slides.append(Slide(title, about.get("layout", "rows"), lecture=about.get("lecture", 0)))
         elif not slides:
             raise _problem(cell, "the first cell of a deck must be of the type 'slide'")
         slides[-1].blocks += _blocks(cell, about, kind == "fragment")
@@ -107,6 +119,8 @@ def _checked(cell):
     about = {} if about is None else about
     if not isinstance(about, dict) or not set(about) <= set(TYPES):
         raise _problem(cell, f"'slide' may hold {', '.join(TYPES)}, not {sorted(set(about) - set(TYPES))}")
+    if about.get("lecture", 45) not in LECTURES:
+        raise _problem(cell, "'lecture' is the shortest lecture that has the slide: 45, 60 or 90")
     for key, value in about.items():
         if not isinstance(value, TYPES[key]):
             raise _problem(cell, f"{key!r} must be of type {TYPES[key].__name__}")
@@ -139,7 +153,7 @@ def _blocks(cell, about, fragment):
         source = _lines(cell, cell.source, about.get("code_lines"))
         blocks.append(Block("code", Highlight2HTML()(source, language="python"), fragment))
     if show in ("output", "both", "reveal"):
-        for kind, content in _outputs(cell, about.get("output_lines")):
+        for kind, content in _outputs(cell, about.get("output_lines"), about.get("source", False)):
             blocks.append(Block(kind, content, fragment or show == "reveal"))
     return blocks
 
@@ -149,17 +163,39 @@ def _markdown(lines, steps):
     return content.replace("<li>", '<li class="fragment">') if steps else content
 
 
-def _outputs(cell, chosen):
+def _outputs(cell, chosen, source):
     for output in cell.outputs:
         data = output.get("data", {})
         text = output.get("text", data.get("text/plain"))
         if "image/png" in data:
-            alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""))
-            yield "picture", f'<img alt="{alt}" src="data:image/png;base64,{data["image/png"].strip()}">'
+            yield "picture", _picture(data["image/png"].strip(), output.metadata.get("image/png", {}))
+        elif text is not None and source:
+            yield "code", Highlight2HTML()(_lines(cell, text, chosen), language="python")
         elif text is not None:
             yield "printed", f"<pre>{html.escape(_lines(cell, text, chosen))}</pre>"
         else:
             raise _problem(cell, "an output is neither text nor a PNG")
+
+
+def _picture(png, about):
+    """A PNG in base64 -> HTML. What moves is followed by three of its frames, for paper."""
+    alt = html.escape(about.get("alt", ""))
+    letters = ""  # in shares of the picture's width, so that browser.mjs knows their size
+    if about.get("width"):
+        letters = f' data-letters="{about["letters"] / about["width"]:.6f}"'
+    tag = f'<img alt="{alt}"{letters} src="data:image/png;base64,{png}">'
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    last = getattr(image, "n_frames", 1) - 1
+    if not last:
+        return tag
+    frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
+    return f"{tag}<div class='frames'>{''.join(_still(frames[i]) for i in (0, last // 2, last))}</div>"
+
+
+def _still(frame):
+    small = io.BytesIO()
+    frame.quantize(256).save(small, "PNG", optimize=True)
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}">'
 
 
 def _lines(cell, text, chosen):
@@ -189,7 +225,7 @@ def render(slides, name):
         styles=[
             _read(packages / "reveal.js/dist/reset.css"),
             _read(packages / "reveal.js/dist/reveal.css"),
-            HtmlFormatter(style="friendly").get_style_defs(".highlight"),
+            HtmlFormatter(style=STYLE).get_style_defs(".highlight"),
             _read(HERE / "deck.css"),
         ],
         scripts=[
@@ -230,17 +266,38 @@ def _installed():
     return {name: json.loads(_read(path))["version"] for name, path in paths.items() if path.exists()}
 
 
+@cache  # a lecture asks for all notebooks
 def read_file(path):
-    """-> the slides of the notebook at `path`. Raises SystemExit where it cannot be read or understood."""
+    """-> the slides of the notebook at `path`, read once.
+
+    Raises SystemExit where it cannot be read or understood.
+    """
     try:
         return read_slides(nbformat.read(path, as_version=4))
     except (OSError, ValueError, nbformat.ValidationError) as error:
         raise SystemExit(f"{path}: {error}") from None
 
 
-def lecture(paths):
-    """-> the slides of all these notebooks that belong to the one lecture through the series."""
-    return [slide for path in paths for slide in read_file(path) if slide.lecture]
+def lecture(paths, minutes, *who):
+    """-> the slides of a lecture of 45, 60 or 90 minutes: those of all notebooks, in the frame.
+
+    `who`: words for the title, such as name, date and place.
+    """
+    title, outline, *end = read_file(HERE / "lecture.ipynb")
+    chosen, parts = [], []
+    for path in paths:
+        slides = read_file(path)
+        mine = [slide for slide in slides if 0 < slide.lecture <= minutes]
+        if mine:
+            parts.append(f"| {path.stem[:2]} | {slides[0].title} |")
+        chosen += [replace(slide, part=f"{path.stem[:2]} {slides[0].title}") for slide in mine]
+    title = _begins_with(title, [html.escape(" · ".join(filter(None, who)))])
+    outline = _begins_with(outline, ["| notebook | |", "|---|---|", *parts])
+    return [title, outline, *chosen, *end]
+
+
+def _begins_with(slide, lines):
+    return replace(slide, blocks=[Block("text", _markdown(lines, False)), *slide.blocks])
 
 
 def write(slides, name, folder):
@@ -271,18 +328,24 @@ def main(arguments=None):
     parser.add_argument("notebooks", nargs="*", type=Path, help="all if left out")
     parser.add_argument("--out", type=Path, default=HERE / "decks", help="folder (default slides/decks)")
     parser.add_argument("--pdf", action="store_true", help="print each deck to PDF as well")
+    parser.add_argument("--notes", action="store_true", help="with --pdf: notes on a page after each slide")
+    for word in ("speaker", "date", "place"):
+        parser.add_argument(f"--{word}", default="", help="for the title of the lectures")
     parser.add_argument("--check", action="store_true", help="look at each slide: pictures into OUT/pictures")
     options = parser.parse_args(arguments)
+    if options.notes and not options.pdf:
+        parser.error("--notes puts notes into the PDF files: give --pdf, too (on the screen: key S)")
     paths = options.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
     contents = {path.stem: read_file(path) for path in paths}
     if len(contents) < len(paths):
         raise SystemExit("two of these notebooks have the same name, and so would their decks")
     if not options.notebooks:
-        contents["lecture"] = lecture(paths)
+        who = options.speaker, options.date, options.place
+        contents |= {f"lecture_{minutes}": lecture(paths, minutes, *who) for minutes in LECTURES}
     fetch_packages()
     decks = [write(slides, name, options.out) for name, slides in contents.items()]
     print(f"{len(decks)} decks in {options.out}")
-    failed = options.pdf and in_browser("pdf", decks)
+    failed = options.pdf and in_browser("pdf", decks, "notes" if options.notes else "")
     failed |= options.check and in_browser("check", decks, options.out / "pictures")
     return int(failed)
 

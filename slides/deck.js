@@ -25,15 +25,29 @@ function fit(section) {
   section.style.display = display;
 }
 
+// On paper a question and its answer have pages of their own; the points of a list come together.
+const PRINT = location.search.includes("print-pdf");
+const NOTES = location.search.includes("notes");
+if (PRINT) for (const point of document.querySelectorAll("li.fragment")) point.classList.remove("fragment");
+
+function notesAfterAnswers() {
+  const number = (page) => page?.querySelector("section")?.dataset.slide;
+  for (const notes of document.querySelectorAll(".speaker-notes-pdf")) {
+    const mine = number(notes.previousElementSibling);
+    while (number(notes.nextElementSibling) === mine) notes.nextElementSibling.after(notes);
+  }
+}
+
 MathJax.startup.promise.then(() => {
   for (const moment of ["ready", "pdf-ready"])
     Reveal.on(moment, () => {
       Reveal.getSlides().forEach(fit);
+      notesAfterAnswers();
       document.body.dataset.fitted = moment; // browser.mjs waits for it
     });
   Reveal.initialize({
     width: 1280, height: 720, margin: 0, maxScale: 4, center: false, display: "flex",
     hash: true, slideNumber: "c/t", controls: false, transition: "none", backgroundTransition: "none",
-    pdfSeparateFragments: false, pdfMaxPagesPerSlide: 1, plugins: [RevealNotes],
+    pdfMaxPagesPerSlide: 1, showNotes: PRINT && NOTES ? "separate-page" : false, plugins: [RevealNotes],
   });
 });

@@ -14,6 +14,7 @@ from course.figures import (
     draw_regions,
     draw_top2,
     draw_window_of,
+    enlarge,
     panels,
     plot_circles,
     plot_class_accuracy,
@@ -33,6 +34,7 @@ from course.figures import (
     show,
     show_frames,
     signs,
+    top2_in_words,
     watch,
 )
 from swin_cifar import History, create_model, model_config, relative_position_index, train_config
@@ -138,12 +140,32 @@ def test_frames_become_a_moving_picture_with_words(displayed):
     ]
     red, lime, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     assert frames == [(red, 400), (lime, 100), (blue, 100), (red, 400)]
-    assert image.alt == "colours in turn" and picture.size == (80, 80)
+    assert image.alt == "colours in turn" and picture.size == (120, 120)
+    assert (image.width, image.height) == (80, 80)
 
 
 def test_a_single_figure_does_not_move(displayed):
     show(next(squares("red")), alt="red")
-    assert Image.open(io.BytesIO(displayed[0].data)).n_frames == 1
+    picture = Image.open(io.BytesIO(displayed[0].data))
+    assert picture.n_frames == 1 and picture.size == (160, 160) and displayed[0].width == 80
+
+
+def test_letters_are_large_enough_for_a_slide(displayed):
+    figure = Figure(figsize=(12, 6))
+    ax, bare = figure.subplots(1, 2)
+    ax.set_title("small", fontsize=8)
+    large = ax.text(0, 0, "large", fontsize=30)
+    hidden = ax.text(0, 0, "hidden", fontsize=5, visible=False)
+    bare.axis("off")
+    smallest = enlarge(figure)
+    scale = min(1184 / 12, 500 / 6)  # pixels of a slide for an inch
+    assert smallest / 72 * scale == pytest.approx(18)
+    sizes = [label.get_fontsize() for label in ax.get_xticklabels()] + [ax.title.get_fontsize()]
+    assert sizes == pytest.approx([smallest] * len(sizes))
+    assert large.get_fontsize() == 30 and hidden.get_fontsize() == 5
+    show(figure, alt="words")
+    assert displayed[0].metadata["letters"] / displayed[0].width * 1000 == pytest.approx(18, abs=0.1)
+    assert enlarge(next(squares("red"))) == 0
 
 
 def test_each_part_of_a_region_has_its_number():
@@ -187,6 +209,7 @@ def test_the_largest_two_shares_are_drawn_and_named():
     assert [bar.get_width() for bar in axes[0].patches] == pytest.approx([0.7, 0.2])
     assert [text.get_text() for text in axes[0].texts] == ["c 0.70", "b 0.20"]
     assert [text.get_text() for text in axes[1].texts] == ["a 1.00"]  # nothing is said of 0.00
+    assert top2_in_words(torch.tensor([[0.1, 0.2, 0.7]]), ("a", "b", "c")) == "c 0.70, b 0.20"
 
 
 def test_circles_show_where_a_matrix_sends_them():

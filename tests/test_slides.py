@@ -1,6 +1,8 @@
 """The decks: a lecture for every notebook, and every slide fits, as a browser sees it."""
 
+import base64
 import importlib.util
+import io
 import json
 import re
 import shutil
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
+from pygments.styles import get_style_by_name
 
 from swin_cifar.config import train_config
 
@@ -42,8 +46,9 @@ def printed(text):
     return nbformat.v4.new_output("stream", name="stdout", text=text)
 
 
-def picture(alt="words"):
-    return nbformat.v4.new_output("display_data", {"image/png": PIXEL}, metadata={"image/png": {"alt": alt}})
+def picture(alt="words", **about):
+    about |= {"alt": alt}
+    return nbformat.v4.new_output("display_data", {"image/png": PIXEL}, metadata={"image/png": about})
 
 
 # --- the lectures ------------------------------------------------------------------------
@@ -60,11 +65,152 @@ def test_every_notebook_is_a_lecture(path):
         assert len(slide.title) <= 70, slide.title
 
 
-def test_one_lecture_goes_through_the_series():
-    slides = build.lecture(PATHS)
-    assert 30 <= len(slides) <= 50  # 90 minutes
-    from_notebooks = [path for path in PATHS if any(slide.lecture for slide in slides_of(path))]
-    assert len(from_notebooks) >= 8
+@pytest.mark.parametrize("minutes", build.LECTURES)
+def test_a_lecture_goes_through_the_series_in_a_frame(minutes):
+    title, outline, *slides, summary, end = build.lecture(PATHS, minutes, "A & B", "", "today")
+    assert "A &amp; B · today" in title.blocks[0].html and title.layout == "title"
+    parts = list(dict.fromkeys(slide.part for slide in slides))
+    assert len(parts) >= 8
+    for part in parts:
+        assert part[3:].replace("'", "&#39;") in outline.blocks[0].html
+    assert outline.blocks[0].html.count("<tr>") == len(parts) + 1
+    assert summary.title == "What to remember" and end.title == "Questions?"
+    longest = [slide.title for slide in build.lecture(PATHS, 90)]
+    places = [longest.index(slide.title) for slide in slides]
+    assert places == sorted(places)
+
+
+# What points to another slide: a lecture is cut from the decks, and a teacher cuts further.
+DANGLING = re.compile(
+    r"slides? (before|after|back|later|above|below)|\b(next|last|previous|following|first|earlier) "
+    r"(\w+ )?slides?\b|\bslide \d|(last|next|first|previous) section"
+    r"|\b(figure|fig\.|table|equations?) \(?\d+(?!.{0,25}of the paper)",
+    re.IGNORECASE,
+)
+
+
+def words_of(slide):
+    texts = [re.sub("<[^>]*>", "", block.html) for block in slide.blocks if block.kind == "text"]
+    return [slide.title, *texts, *slide.notes]
+
+
+def dangling(slide):
+    """Words of a slide that point to what is not on it."""
+    found = [match[0] for text in words_of(slide) for match in DANGLING.finditer(text)]
+    if not any(block.kind == "picture" for block in slide.blocks):
+        pictured = r"\b(this figure|in the figure|of the figure|the figure shows)\b"
+        found += [match[0] for text in words_of(slide) for match in re.finditer(pictured, text)]
+    return found
+
+
+DECKS = [path.stem for path in PATHS] + [f"lecture_{minutes}" for minutes in build.LECTURES]
+
+
+def deck_of(name):
+    if name.startswith("lecture_"):
+        return build.lecture(PATHS, int(name.removeprefix("lecture_")))
+    return slides_of(ROOT / "notebooks" / f"{name}.ipynb")
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_no_words_point_to_another_slide(name):
+    for slide in deck_of(name):
+        if slide.layout != "title":  # names the parts of the paper
+            assert not dangling(slide), slide.title
+
+
+@pytest.mark.parametrize(
+    ("words", "points"),
+    [
+        ("The next slide shows it.", True),
+        ("It comes three slides later.", True),
+        ("As on the slide before, 87.14%.", True),
+        ("See slide 12.", True),
+        ("Equation 3 says it.", True),
+        ("This is equation 4 of the paper.", False),
+        ("The order is that of the figure.", True),
+        ("On a slide, Predict means the same.", False),
+    ],
+)
+def test_words_that_point_are_found(words, points):
+    assert bool(dangling(build.Slide("T", notes=[words]))) == points
+
+
+# In a lecture a word or letter is used from the slide on that explains it; this is how it does.
+EXPLAINED = {
+    r"\bpatch(es)?\b": r"Patch: a small square",
+    r"\bMap\b|\(B, H, W, C\)": r"Map: all tokens",
+    r"\b[Cc]hannels?\b": r"Channels: the numbers",
+    r"\bpairs\b": r"H·W tokens make \(H·W\)² pairs",
+    r"\bM x M\b|\bnW\b|\bN = ": r"square windows of M x M tokens",
+    r"\bpatch merging\b": r"(each|Each) square of 2 x 2.*becomes one.*patch merging",
+    r"\bquer(y|ies)\b|\bkeys?\b": r"query asks, a key offers, a value",
+    r"[Ss]oftmax|softmax": r"Softmax: exp of each score, divided by their sum",
+    r"\\sqrt": r"keeps scores small",
+    r"\bhead\b(?! of| activation)": r"A head: one set of attention weights",
+    r"\bbias\b": r"(one number is added to each score, the bias|the 12, plus a constant)",
+    r"\bdx\b|\bdy\b": r"row i // M, column i % M",
+    r"index\[": r"index\[i, j\]: which row of the table",
+    r"\broll(ed)?\b": r"what falls off at one end",
+    r"\bmask\b": r"The mask allows|Without a mask",
+    r"−∞|-inf": r"the score becomes −∞, the weight exp",
+    r"\bcrop\b": r"crop \(cut the padding off\)",
+    r"\bpadding\b": r"padding \(zeros at",
+    r"\bSW-MSA\b": r"SW-MSA: (attention )?in shifted",
+    r"\bW-MSA\b": r"(In windows \(W-MSA\)|W-MSA: attention in regular windows)",
+    r"\bMLP\b": r"(The MLP: linear layer|MLP: for each token alone)",
+    r"\bLN\b|LayerNorm": r"LN \(LayerNorm\) brings each token",
+    r"\blogits?\b": r"one number per class, the logits",
+    r"\bablation\b": r"Such an experiment is an ablation",
+}
+
+
+@pytest.mark.parametrize("minutes", build.LECTURES)
+def test_every_symbol_of_a_lecture_is_explained_where_it_comes_first(minutes):
+    shown = []
+    for slide in build.lecture(PATHS, minutes)[2:-2]:
+        html = " ".join(block.html for block in slide.blocks if block.kind in ("text", "code", "printed"))
+        shown.append((slide.title, " ".join(re.sub("<[^>]*>", "", html).split())))
+    for word, explanation in EXPLAINED.items():
+        first = next(((title, text) for title, text in shown if re.search(word, text)), None)
+        assert first is None or re.search(explanation, first[1]), f"{word} is first on {first[0]!r}"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_source_code_has_colours(path):
+    python = re.compile(r"^\s*(def |class |return |for .* in .*:|if .*:$|import )", re.MULTILINE)
+    for slide in slides_of(path):
+        for block in slide.blocks:
+            assert block.kind != "printed" or not python.search(block.html), slide.title
+
+
+def contrast(one, other):
+    """Of two colours "rrggbb", by WCAG 2: from 1 to 21."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, pale = sorted((luminance(one), luminance(other)))
+    return (pale + 0.05) / (dark + 0.05)
+
+
+def test_all_letters_stand_out():
+    style = re.sub(r"/\*.*?\*/", "", (ROOT / "slides" / "deck.css").read_text(encoding="utf-8"))
+    grounds = {"ffffff", *re.findall(r"background: #(\w{6})", style)} - {"e69f00"}  # the line below a title
+    assert len(grounds) >= 3
+    letters = re.findall(r"[ {;]color: #(\w{3,6})\b", style)
+    assert len(letters) >= 6
+    code = {str(kind): look["color"] for kind, look in get_style_by_name(build.STYLE) if look["color"]}
+    unseen = ("Token.Text.Whitespace", "Token.Generic")  # of terminals
+    pairs = [(colour, "f6f8fa") for kind, colour in code.items() if not kind.startswith(unseen)]
+    assert "background: #f6f8fa" in re.search(r"\.code pre {[^}]*}", style)[0] and len(pairs) > 30
+    letters = ["".join(2 * digit for digit in c) if len(c) == 3 else c for c in letters]
+    pairs += [(colour, ground) for colour in letters for ground in grounds]
+    for colour, ground in pairs:
+        assert contrast(colour, ground) >= 4.5, (colour, ground)
+    assert contrast("777777", "ffffff") < 4.5 < contrast("767676", "ffffff")  # the known border
 
 
 # --- from cells to slides ----------------------------------------------------------------
@@ -77,14 +223,12 @@ def test_slides_follow_the_metadata():
         cell("left out", kind="skip"),
         cell("x = 1\nif x:\n    y = 2\n    z = 3", "", [printed("a\nb\n")], show="reveal", code_lines=[3, 4]),
         cell("draw()", "fragment", [picture('a "b"')], text=["look"], show="both", notes=["Say this."]),
-        cell(
-            "#no heading", title="Another", text=["- one", "- two"], steps=True, layout="side", lecture=True
-        ),
+        cell("#no heading", title="Another", text=["- one", "- two"], steps=True, layout="side", lecture=60),
     )
     first, second = build.read_slides(notebook)
     assert (first.title, first.layout, first.notes, first.lecture) == (
         *("A heading", "rows"),
-        *(["Say this."], False),
+        *(["Say this."], 0),
     )
     assert [(block.kind, block.fragment) for block in first.blocks] == [
         *(("text", False), ("code", False), ("printed", True)),
@@ -95,7 +239,7 @@ def test_slides_follow_the_metadata():
     assert re.sub("<[^>]*>", "", code).strip() == "y = 2\nz = 3"
     assert output == "<pre>a\nb</pre>"
     assert 'alt="a &quot;b&quot;"' in image and PIXEL in image
-    assert (second.title, second.layout, second.lecture) == ("Another", "side", True)
+    assert (second.title, second.layout, second.lecture) == ("Another", "side", 60)
     assert second.blocks[0].html.count('<li class="fragment">') == 2
 
 
@@ -128,6 +272,33 @@ def test_only_the_chosen_lines_of_the_output():
     assert slide.blocks[0].html == "<pre>b\n  c</pre>"
 
 
+def test_printed_source_is_drawn_as_code():
+    outputs = [printed("text\n    return 1  # one\n")]
+    notebook = notebook_of(cell("1", outputs=outputs, title="T", output_lines=[2, 2]))
+    notebook.cells[0].metadata["slide"]["source"] = True
+    (block,) = build.read_slides(notebook)[0].blocks
+    assert block.kind == "code" and '<span class="k">return</span>' in block.html
+
+
+def moving(*colours):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in colours]
+    data = io.BytesIO()
+    frames[0].save(data, "PNG", save_all=True, append_images=frames[1:])
+    image = {"image/png": base64.b64encode(data.getvalue()).decode()}
+    return nbformat.v4.new_output("display_data", image, metadata={"image/png": {"alt": "moves"}})
+
+
+def test_paper_gets_three_frames_of_what_moves():
+    outputs = [moving("red", "lime", "blue", "black", "white")]
+    (slide,) = build.read_slides(notebook_of(cell("1", outputs=outputs, title="T")))
+    pictures = re.findall('base64,([^"]*)', slide.blocks[0].html)
+    stills = [Image.open(io.BytesIO(base64.b64decode(data))) for data in pictures[1:]]
+    assert [still.convert("RGB").getpixel((5, 5)) for still in stills] == [
+        *((255, 0, 0), (0, 0, 255), (255, 255, 255))
+    ]
+    assert all(getattr(still, "n_frames", 1) == 1 for still in stills)
+
+
 @pytest.mark.parametrize(
     ("cells", "says"),
     [
@@ -142,6 +313,8 @@ def test_only_the_chosen_lines_of_the_output():
         ([cell("## T", text="one line")], "'text' must be of type list"),
         ([cell("## T", notes=[1])], "'notes' is a list of lines"),
         ([cell("## T", steps="false")], "'steps' must be of type bool"),
+        ([cell("## T", lecture=True)], "shortest lecture that has the slide: 45, 60 or 90"),
+        ([cell("## T", lecture=50)], "shortest lecture that has the slide: 45, 60 or 90"),
         ([cell("## T"), cell("more", "", title="U")], "'title' belongs to a cell of the type 'slide'"),
         ([cell("## T", "skip")], "no cell is a slide"),
         *(
@@ -206,21 +379,26 @@ def test_the_command_writes_all_decks_and_says_whether_they_are_right(tmp_path, 
     asked = []
 
     def browser(what, decks, *arguments):
-        asked.append((what, [deck.name for deck in decks]))
+        asked.append((what, [deck.name for deck in decks], *arguments[: what == "pdf"]))
         return int(what == "check")
 
     monkeypatch.setattr(build, "fetch_packages", lambda: None)
     monkeypatch.setattr(build, "render", lambda slides, name: f"{len(slides)} slides")
     monkeypatch.setattr(build, "in_browser", browser)
     assert build.main(["--out", str(tmp_path)]) == 0
-    names = [*(f"{path.stem}.html" for path in PATHS), "lecture.html"]
+    names = [f"{path.stem}.html" for path in PATHS] + [f"lecture_{n}.html" for n in (45, 60, 90)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     one = [str(PATHS[3]), "--out", str(tmp_path / "one")]
     assert build.main([*one, "--pdf"]) == 0 and build.main([*one, "--pdf", "--check"]) == 1
-    assert asked == [(what, [f"{PATHS[3].stem}.html"]) for what in ("pdf", "pdf", "check")]
+    assert build.main([*one, "--pdf", "--notes"]) == 0
+    deck = [f"{PATHS[3].stem}.html"]
+    assert asked == [("pdf", deck, ""), ("pdf", deck, ""), ("check", deck), ("pdf", deck, "notes")]
     assert "1 decks in" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="same name"):
         build.main([one[0], *one])
+    with pytest.raises(SystemExit):
+        build.main([*one, "--notes"])
+    assert "give --pdf, too" in capsys.readouterr().err
 
 
 def test_without_a_browser_it_says_what_to_install(monkeypatch):
@@ -259,14 +437,14 @@ def browser(in_browser):
 def looked_at(browser, tmp_path_factory):
     """What the browser says of all decks."""
     folder = tmp_path_factory.mktemp("decks")
-    decks = [build.write(slides_of(path), path.stem, folder) for path in PATHS]
+    decks = [build.write(deck_of(name), name, folder) for name in DECKS]
     return browser("check", decks, "")[1]
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_slide_fits_and_needs_no_network(looked_at, path):
-    about = [line for line in looked_at.splitlines() if line.startswith(f"{path.stem}:")]
-    assert about == [f"{path.stem}: {len(slides_of(path))} slides, 0 complaints"], "\n".join(about)
+@pytest.mark.parametrize("name", DECKS)
+def test_every_slide_fits_and_needs_no_network(looked_at, name):
+    about = [line for line in looked_at.splitlines() if line.startswith(f"{name}:")]
+    assert about == [f"{name}: {len(deck_of(name))} slides, 0 complaints"], "\n".join(about)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +453,7 @@ def test_every_slide_fits_and_needs_no_network(looked_at, path):
         (cell("## T\n" + "word " * 600), "slide 2: does not fit"),
         (cell("x = " + "1 + " * 60, outputs=[], title="T", show="code"), "slide 2: does not fit"),
         (cell("draw()", outputs=[picture()] * 4, title="T"), "slide 2: a picture is only"),
+        (cell("draw()", outputs=[picture(width=600, letters=12)], title="T"), "slide 2: letters of 11"),
         (
             cell('## T\n<img src="https://example.org/a.png">'),
             "asks the network for https://example.org/a.png",
@@ -299,12 +478,18 @@ def test_the_browser_notices(browser, tmp_path, planted, says):
     assert len(list((tmp_path / "pictures" / "deck").glob("*.png"))) == 2
 
 
-def test_pdf_has_a_page_for_each_slide(browser, tmp_path):
-    deck = build.write(slides_of(PATHS[7]), "deck", tmp_path)
-    code, found = browser("pdf", [deck])
-    assert code == 0, found
-    pages = re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())
-    assert len(pages) == len(slides_of(PATHS[7]))
+def test_paper_has_a_page_for_a_question_one_for_its_answer_and_notes_on_request(browser, tmp_path):
+    slides = build.read_slides(
+        notebook_of(
+            cell("- one\n- two", title="A list", steps=True, notes=["Say it."]),
+            cell("1", outputs=[printed("answer")], title="T", show="reveal", notes=["Ask it."]),
+        )
+    )
+    deck = build.write(slides, "deck", tmp_path)
+    for notes, pages in (("", 3), ("notes", 5)):
+        code, found = browser("pdf", [deck], notes)
+        assert code == 0, found
+        assert len(re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())) == pages
 
 
 def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(in_browser, tmp_path):
@@ -329,4 +514,4 @@ def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(in_browser, t
     assert (found["before"], found["after"]) == ([], ["1 < 2 & <b>true</b>"])
     text, code = found["columns"]
     assert text < 100 and code > 400  # side by side
-    assert found["pages"] == [[1280, 720, 48, False]] * 2
+    assert found["pages"] == [[1280, 720, 48, False]] * 3  # the second without and with its answer

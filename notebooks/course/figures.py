@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from PIL import Image
 
 from swin_cifar.curves import plot_history
@@ -34,12 +35,21 @@ REGIONS = (
 PADDING = {"facecolor": "#dddddd", "hatch": "///"}
 
 
-def show(figure, alt, dpi=80):
-    """Display a figure in a notebook as a small PNG with `alt`, its text for those who cannot see it."""
-    show_frames([figure], alt, dpi=dpi)
+INCH = 80  # pixels of an inch of a figure, as it is shown
+SLIDE = (1184, 500)  # pixels that a slide has for a figure and a line of text, see slides/deck.css
+LETTERS = 18  # pixels: what one can read from the back row
 
 
-def show_frames(figures, alt, milliseconds=350, dpi=80):
+def show(figure, alt, sharp=2):
+    """Display a figure in a notebook as a small PNG with `alt`, its text for those who cannot see it.
+
+    `sharp`: pixels of the picture for each pixel of its size. Letters that could not be read where the
+    figure fills a slide are made larger.
+    """
+    show_frames([figure], alt, sharp=sharp)
+
+
+def show_frames(figures, alt, milliseconds=350, sharp=1.5):
     """Display figures of one size one after the other, again and again: an animated PNG.
 
     The first and the last stay four times as long. Where nothing moves (on paper) the first is seen.
@@ -48,8 +58,9 @@ def show_frames(figures, alt, milliseconds=350, dpi=80):
 
     frames = []
     for figure in figures:
+        letters = enlarge(figure)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi)
+        figure.savefig(buffer, format="png", dpi=sharp * INCH)
         frames.append(Image.open(buffer).convert("RGB"))
     width, height = frames[0].size
     strip = Image.new("RGB", (width, height * len(frames)))
@@ -64,7 +75,28 @@ def show_frames(figures, alt, milliseconds=350, dpi=80):
         animation["duration"] = [still, *moving, still]
     small = io.BytesIO()
     frames[0].save(small, "PNG", optimize=True, **animation)
-    display.display(display.Image(small.getvalue(), alt=alt))
+    size = {"width": round(width / sharp), "height": round(height / sharp)}
+    about = {"letters": round(letters * INCH / 72, 1)}  # slides/browser.mjs looks at it
+    display.display(display.Image(small.getvalue(), alt=alt, **size, metadata=about))
+
+
+def enlarge(figure):
+    """Make letters of a figure that are too small for a slide larger -> the size of its smallest, in points.
+
+    A figure without letters has 0.
+    """
+    width, height = figure.get_size_inches()
+    least = LETTERS * 72 / min(SLIDE[0] / width, SLIDE[1] / height)
+    figure.draw_without_rendering()  # only then all marks of the axes are there
+    for ax in figure.axes:
+        for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
+            small = [label for label in axis.get_ticklabels() if label.get_fontsize() < least]
+            if ax.axison and small:
+                ax.tick_params(axis=name, labelsize=least)
+    seen = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    for text in seen:
+        text.set_fontsize(max(text.get_fontsize(), least))
+    return min((text.get_fontsize() for text in seen), default=0)
 
 
 def panels(rows, columns, size=3.0, **options):
@@ -83,7 +115,7 @@ def draw_picture(ax, image, title=""):
     """(3, h, w) uint8, or float in [0, 1], onto axes."""
     ax.imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
     ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=13)
+    ax.set_title(title, fontsize=14)
 
 
 def draw_patches(ax, patches, title=""):
@@ -123,7 +155,7 @@ def draw_windows(ax, rows, cols, unit=1, numbers=True, colour=COLOURS[0]):
             if numbers:
                 at = ((left + right) / 2 * unit - 0.5, (top + bottom) / 2 * unit - 0.5)
                 box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": colour}
-                ax.text(*at, i * len(cols) + j, ha="center", va="center", fontsize=12, bbox=box)
+                ax.text(*at, i * len(cols) + j, ha="center", va="center", fontsize=14, bbox=box)
 
 
 def draw_numbers(ax, values, unit=1):
@@ -132,7 +164,7 @@ def draw_numbers(ax, values, unit=1):
         for j, value in enumerate(row):
             at = ((j + 0.5) * unit - 0.5, (i + 0.5) * unit - 0.5)
             halo = [withStroke(linewidth=3, foreground="white")]
-            ax.text(*at, value, ha="center", va="center", fontsize=12, path_effects=halo)
+            ax.text(*at, value, ha="center", va="center", fontsize=14, path_effects=halo)
 
 
 def draw_mark(ax, row, col, unit=1, colour=COLOURS[0], width=4):
@@ -301,6 +333,12 @@ def draw_top2(axes, shares, classes):
                 ax.text(0.03, y, f"{classes[i]} {row[i]:.2f}", va="center", fontsize=12)
 
 
+def top2_in_words(shares, classes):
+    """What `draw_top2` draws, for an alternative text: "cat 0.90, dog 0.05; ..."."""
+    best = [[(classes[i], row[i]) for i in row.argsort(descending=True)[:2].tolist()] for row in shares]
+    return "; ".join(", ".join(f"{name} {share:.2f}" for name, share in two) for two in best)
+
+
 # --- whole figures -----------------------------------------------------------------------
 
 
@@ -359,18 +397,18 @@ def plot_attention_by_hand(tokens, q, k, v, scores, weights, outputs, query):
             for j, value in enumerate(row):
                 text = style.format(value) if only in (None, i) else "?"
                 ax.add_patch(Rectangle((left + j, top + 0.7 * i), 1, 0.7, facecolor=colour, alpha=0.35))
-                ax.text(left + j + 0.5, top + 0.7 * i + 0.35, text, ha="center", va="center", fontsize=13)
+                ax.text(left + j + 0.5, top + 0.7 * i + 0.35, text, ha="center", va="center", fontsize=15)
         for i in range(rows):
             ax.add_patch(Rectangle((left, top + 0.7 * i), columns, 0.7, fill=False, linewidth=1))
         if mark is not None:
             corner = left - 0.04, top + 0.7 * mark - 0.04
             ax.add_patch(Rectangle(corner, columns + 0.08, 0.78, fill=False, linewidth=3.5, zorder=3))
-        ax.text(left + columns / 2, top - 0.15, title, ha="center", va="bottom", fontsize=13)
+        ax.text(left + columns / 2, top - 0.15, title, ha="center", va="bottom", fontsize=15)
 
     def arrow(start, end, text="", at=(0, 0)):
         style = {"arrowstyle": "-|>", "linewidth": 2, "color": "#444444"}
         ax.annotate("", end, start, arrowprops=style)
-        ax.text(*at, text, ha="center", va="bottom", fontsize=12)
+        ax.text(*at, text, ha="center", va="bottom", fontsize=14)
 
     blue, orange, green, pink = COLOURS[:4]
     table(0, 3, tokens, "tokens", "#bbbbbb", mark=query)
@@ -519,13 +557,13 @@ def plot_two_blocks():
         ax.annotate("", (x + 2.5, 0.2), (x + 2.5, 0.6), arrowprops=arrow)
         for left, width, text, face in ((x - 0.4, 0.8, "LN", "white"), (x + 1.0, 1.2, layer, colour)):
             ax.add_patch(Rectangle((left, 0.8), width, 0.8, facecolor=face, edgecolor="black", linewidth=1.5))
-            ax.text(left + width / 2, 1.2, text, fontsize=15, ha="center", va="center")
+            ax.text(left + width / 2, 1.2, text, fontsize=17, ha="center", va="center")
         ax.text(x + 2.5, 0, "+", fontsize=17, ha="center", va="center", bbox=circle)
     for i, name in enumerate(names):
         ax.text(0.45 - 0.4 + 3.2 * i, -0.25, name, fontsize=18, ha="center", va="top")
     for left, text in ((0, "a block"), (6.4, "the next block: its windows are shifted")):
         ax.plot([left + 0.05, left + 6.2], [1.85, 1.85], color="black", linewidth=1.5)
-        ax.text(left + 3.1, 1.92, text, fontsize=16, ha="center", va="bottom")
+        ax.text(left + 3.1, 1.92, text, fontsize=18, ha="center", va="bottom")
     return figure
 
 
@@ -616,14 +654,14 @@ def plot_lines(x, lines, xlabel, ylabel, guides=None, ticks=None):
         ax.plot(x, line, color="#444444", linestyle=":", linewidth=1.5)
         nearest = min((values[-2] for values in lines.values()), key=lambda v: abs(math.log(v / line[-2])))
         beside = (12, -14) if nearest > line[-2] else (-52, 9)  # right below the guide, or left above it
-        ax.annotate(label, (x[-2], line[-2]), fontsize=11, xytext=beside, textcoords="offset points")
+        ax.annotate(label, (x[-2], line[-2]), fontsize=13, xytext=beside, textcoords="offset points")
     ax.set(xscale="log", yscale="log")
     if ticks:
         ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         ax.set_xticks([], minor=True)
     ax.set_xlabel(xlabel, fontsize=13)
     ax.set_ylabel(ylabel, fontsize=13)
-    ax.legend(fontsize=12)
+    ax.legend(fontsize=13)
     ax.grid(alpha=0.3)
     return figure
 
@@ -645,9 +683,9 @@ def plot_curves(lines, xlabel, ylabel, log=False, levels=None):
         ax.set_yscale("log")
     ax.set_xlabel(xlabel, fontsize=13)
     ax.set_ylabel(ylabel, fontsize=13)
-    ax.tick_params(labelsize=12)
+    ax.tick_params(labelsize=13)
     if len(lines) + len(levels or {}) > 1:
-        ax.legend(fontsize=12)
+        ax.legend(fontsize=13)
     ax.grid(alpha=0.3)
     return figure
 
@@ -964,16 +1002,16 @@ def plot_temperature_step(bins, T, temperatures, losses):
     left.plot((0, 1), (0, 1), color="#444444", linestyle=":", linewidth=1.5)
     left.plot([c for c, *_ in bins], [share for _, share, _ in bins], "o-", color=COLOURS[0], linewidth=2.5)
     left.set(xlim=(0, 1), ylim=(0, 1))
-    left.set_xlabel("confidence", fontsize=13)
-    left.set_ylabel("share right", fontsize=13)
+    left.set_xlabel("confidence", fontsize=14)
+    left.set_ylabel("share right", fontsize=14)
     left.set_title(f"validation, T = {T:.2f}", fontsize=15)
     right.plot(temperatures, losses, color="black", linewidth=2.5)
     at = min(range(len(temperatures)), key=lambda i: abs(temperatures[i] - T))
     right.plot(temperatures[at], losses[at], "o", color=COLOURS[5], markersize=13)
-    right.set_xlabel("temperature T", fontsize=13)
-    right.set_ylabel("loss", fontsize=13)
+    right.set_xlabel("temperature T", fontsize=14)
+    right.set_ylabel("loss", fontsize=14)
     for ax in (left, right):
-        ax.tick_params(labelsize=12)
+        ax.tick_params(labelsize=14)
         ax.grid(alpha=0.3)
     return figure
 
