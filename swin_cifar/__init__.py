@@ -18,7 +18,8 @@ from swin_cifar.history import History, Metrics
 from swin_cifar.inspection import attention_maps
 from swin_cifar.layers import MLP, DropPath, PatchEmbed, PatchMerging, WindowAttention
 from swin_cifar.model import SwinStage, SwinTransformer, SwinTransformerBlock, create_model
-from swin_cifar.predict import PictureError, predict, predict_logits
+from swin_cifar.pictures import PictureError
+from swin_cifar.predict import predict, predict_logits
 from swin_cifar.run import TrainingDiverged
 from swin_cifar.training import evaluate, fit, learning_rate, train_and_test
 from swin_cifar.weights import (

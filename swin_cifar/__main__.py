@@ -1,6 +1,7 @@
 """Train, evaluate, use and measure a Swin Transformer on CIFAR-10."""
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -9,28 +10,26 @@ import warnings
 import webbrowser
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from swin_cifar import __version__, bench, distributed
 from swin_cifar.checkpoint import load_checkpoint
-from swin_cifar.config import MODELS, TrainConfig, preset_name, train_config
+from swin_cifar.config import MODELS
 from swin_cifar.curves import plot_history
-from swin_cifar.data import Unavailable, load_cifar10, load_data
+from swin_cifar.data import DATA_SETS, Unavailable, load_cifar10
 from swin_cifar.explainer.build import drawings, explain_page
 from swin_cifar.history import History
-from swin_cifar.model import create_model
-from swin_cifar.predict import predict
+from swin_cifar.pictures import PictureError, is_named_picture
+from swin_cifar.predict import predict_many
+from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, data_of, new_run, run_to_continue
 from swin_cifar.system import claim_path, device_name, first_line, release_path, write_atomically
 from swin_cifar.training import evaluate, train_and_test
 
-RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
 SHIPPED = Path(__file__).parents[1] / "checkpoints"  # beside the package, if it was not moved away
 TEST_PICTURES = 12  # of CIFAR-10, on an explainer page made where it is
-VALIDATION_SIZE = 5000  # pictures held out of training, for every decision on the way
-RECIPE_FIELDS = [field.name for field in fields(TrainConfig)]
+PREDICT_BATCH = 64  # pictures at once
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,10 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(str(error).strip() or type(error).__name__, 2 if isinstance(error, ValueError) else 1)
 
 
-class NothingToDo(Exception):
-    """What was asked for is done already; the message says so."""
-
-
 def fail(message: str, code: int = 1) -> int:
     """Print the one line of an error -> the exit code."""
     print(f"swin_cifar: error: {message}", file=sys.stderr)
@@ -79,7 +74,7 @@ def train(args: argparse.Namespace) -> None:
     for name in (args.out, args.resume):
         if name and name.suffix != ".pt":
             raise ValueError(f"the name of a checkpoint ends in .pt, got {name}")
-    prepare = _run_to_continue if args.resume else _new_run
+    prepare = run_to_continue if args.resume else new_run
     model, recipe, (training, validation, test), path = prepare(args)
     claims = not args.out and not args.resume and distributed.rank() == 0
     if claims:
@@ -92,7 +87,16 @@ def train(args: argparse.Namespace) -> None:
         flush=True,
     )
     try:
-        history = train_and_test(model, training, validation, test, recipe, path, resume=bool(args.resume))
+        history = train_and_test(
+            model,
+            training,
+            validation,
+            test,
+            recipe,
+            path,
+            bool(args.resume),
+            parent=args.parent and args.parent.name,
+        )
     except KeyboardInterrupt:
         if path.exists():
             print(f"stopped; to go on from what is saved: python -m swin_cifar train --resume {path}")
@@ -109,11 +113,11 @@ def train(args: argparse.Namespace) -> None:
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
-    """Measure a checkpoint on the test set of the data it was trained on."""
+    """Measure a checkpoint on the test pictures of the data it was trained on, or of a folder."""
     path = args.checkpoint or _newest()
-    checkpoint = load_checkpoint(path, args.device, dataset=args.data)
+    checkpoint = load_checkpoint(path, args.device, dataset=args.data if args.data in DATA_SETS else None)
     print(f"{path}, trained on {checkpoint.dataset['name']}")
-    _, test = load_data(checkpoint.dataset["name"], args.data_root)
+    _, test = data_of(checkpoint, args.data, args.data_root, path)
     print(f"test accuracy on {evaluate(checkpoint.model, test)}")
 
 
@@ -121,14 +125,25 @@ def predict_pictures(args: argparse.Namespace) -> int:
     """Name what each picture shows; a picture that cannot be read does not stop the others."""
     path = args.checkpoint or _newest()
     checkpoint = load_checkpoint(path, args.device)
-    print(f"{path}, trained on {checkpoint.dataset['name']}")
-    failed = 0
-    for source in args.pictures:
-        try:
-            best = predict(checkpoint, source)[:3]
-            print(f"{source}: {', '.join(f'{name} {probability:.1%}' for name, probability in best)}")
-        except ValueError as error:
-            failed = fail(str(error))
+    if not args.json:
+        print(f"{path}, trained on {checkpoint.dataset['name']}")
+    sources, failed = [], 0
+    for given in args.pictures:
+        found = _pictures_at(given)
+        failed = failed if found else fail(f"there are no pictures in {given}")
+        sources += found
+    sources = iter(sources)
+    while batch := list(itertools.islice(sources, PREDICT_BATCH)):
+        answers = predict_many(checkpoint, [sys.stdin.buffer.read() if s == "-" else s for s in batch])
+        for source, answer in zip(batch, answers):
+            if isinstance(answer, PictureError):
+                failed = fail(str(answer))
+                continue
+            best = answer[: args.top]
+            if args.json:
+                print(json.dumps({"picture": str(source), "classes": dict(best)}, ensure_ascii=False))
+            else:
+                print(f"{source}: {', '.join(f'{name} {probability:.1%}' for name, probability in best)}")
     return failed
 
 
@@ -163,69 +178,11 @@ def explain(args: argparse.Namespace) -> None:
 # --- helpers ----------------------------------------------------------------------------
 
 
-def _new_run(args):
-    """-> model, recipe, (training, validation, test) pictures, path."""
-    preset = preset_name(args.preset or ("mini" if torch.cuda.is_available() else "nano"))
-    recipe = train_config(preset, **_recipe_options(args))
-    held_out = VALIDATION_SIZE if args.validation_size is None else args.validation_size
-    pictures = _pictures(args.data or "auto", args.data_root, held_out)
-    training = pictures[0]
-    torch.manual_seed(recipe.seed)
-    shape = {"num_classes": len(training.classes), "image_size": training.images.shape[-1]}
-    model = create_model(preset, **shape).to(args.device)
-    path = args.out or RUNS / f"{preset}_{training.name}.pt"
-    if args.out and path.exists():
-        raise ValueError(f"{path} exists already: choose another --out")
-    return model, recipe, pictures, path
-
-
-def _run_to_continue(args):
-    """-> the same, of the run saved at --resume."""
-    given = _given(args, *RECIPE_FIELDS, "preset", "set", "validation_size", "data", "out")
-    if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"--resume goes on with the saved recipe: leave out {options}")
-    saved = load_checkpoint(args.resume)
-    if saved.history is None:
-        raise ValueError(f"{args.resume} holds a model without its training: there is no run to continue")
-    if saved.resume_state is None and saved.history.results.test:
-        result = f"test accuracy on {saved.history.results.test}"
-        raise NothingToDo(f"{args.resume} has finished already, with {result}: nothing to do")
-    pictures = _pictures(saved.dataset["name"], args.data_root, saved.history.validation_size)
-    return saved.model.to(args.device), saved.history.recipe, pictures, args.resume
-
-
-def _pictures(name, root, held_out):
-    """-> training, validation (None without `held_out`) and test pictures, the same in every process."""
-
-    def notice(why):
-        print(f"!!! NOT CIFAR-10: {why}. Training on shapes10, the built-in drawn pictures.")
-
-    with distributed.rank_zero_first():
-        training, test = load_data(name, root, notice=notice)
-    found = sorted(set(distributed.all_gather(training.name)))
-    if len(found) > 1:
-        raise RuntimeError(f"the processes found different data, {' and '.join(found)}: choose with --data")
-    if held_out:
-        return *training.split(held_out), test
-    return training, None, test
-
-
-def _recipe_options(args):
-    """{field of TrainConfig: value} for what the command line overrides."""
-    options = _given(args, *RECIPE_FIELDS)
-    for setting in args.set or ():
-        name, _, value = setting.partition("=")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            raise ValueError(f"--set takes FIELD=VALUE with a number, true or false, got {setting}") from None
-    return options
-
-
-def _given(args, *names):
-    """{option: value} for those of these options that were given."""
-    return {name: value for name, value in vars(args).items() if name in names and value is not None}
+def _pictures_at(source):
+    """A file, an address or "-" is one picture; a folder, all files in it and below."""
+    if "://" in source or not os.path.isdir(source):
+        return [source]
+    return sorted(str(path) for path in Path(source).rglob("*") if path.is_file() and is_named_picture(path))
 
 
 def _newest():
@@ -251,6 +208,12 @@ def _device(text):
     return text
 
 
+def _positive(text):
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text}")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's options."""
     shared = argparse.ArgumentParser(add_help=False)
@@ -258,7 +221,8 @@ def parser() -> argparse.ArgumentParser:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     shared.add_argument("--device", type=_device, default=device, help=f"cpu, cuda, cuda:1 (here: {device})")
     data = argparse.ArgumentParser(add_help=False)
-    data.add_argument("--data", choices=("cifar10", "shapes10"), help="default: cifar10, or offline shapes10")
+    sets = f"{', '.join(DATA_SETS)}, or a folder of pictures (default: cifar10, or offline shapes10)"
+    data.add_argument("--data", help=sets)
     data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     newest = "the model (default: the newest in checkpoints/)"
 
@@ -273,10 +237,23 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, help="pictures in one step")
     p.add_argument("--learning-rate", type=float, help="at its highest, after the warm-up")
     p.add_argument("--set", action="append", metavar="FIELD=VALUE", help="any other field of TrainConfig")
-    validation = f"pictures held out of training (default: {VALIDATION_SIZE:,}); 0 trains on all"
+    validation = (
+        f"pictures held out of training (default: a tenth, at most {VALIDATION_SIZE:,}); 0 trains on all"
+    )
     p.add_argument("--validation-size", type=int, help=validation)
+    p.add_argument(
+        "--size", type=_positive, help="side that pictures are scaled to (default: their own; a folder's 32)"
+    )
     p.add_argument("--seed", type=int, help="of the weights, the order and the augmentation")
     p.add_argument("--out", type=Path, help=f"checkpoint to write (default: a new one in {RUNS})")
+    p.add_argument("--from", type=Path, dest="parent", metavar="WEIGHTS",
+                   help="begin with a checkpoint of ours, or torchvision's, Microsoft's, timm's or Hugging "
+                   "Face's weights")  # fmt: skip
+    p.add_argument(
+        "--freeze", type=int, dest="frozen_stages", metavar="N", help="the first N stages learn nothing"
+    )
+    p.add_argument("--window-size", type=_positive, help="side of the windows, in tokens")
+    p.add_argument("--patch-size", type=_positive, help="side of a patch, in pixels")
     p.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on with an interrupted run")
 
     p = commands.add_parser("evaluate", parents=[shared, data], help="measure a model on the test set")
@@ -285,7 +262,11 @@ def parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("predict", parents=[shared], help="name what pictures show")
     p.set_defaults(run=predict_pictures)
-    p.add_argument("pictures", nargs="+", metavar="picture", help="a file, or an http(s) address")
+    p.add_argument(
+        "pictures", nargs="+", metavar="picture", help='a file, a folder, an http(s) address, or "-"'
+    )
+    p.add_argument("--top", type=_positive, default=3, metavar="K", help="name the K likeliest (default: 3)")
+    p.add_argument("--json", action="store_true", help="one line of JSON for each picture")
     p.add_argument("--checkpoint", help=newest)
 
     p = commands.add_parser(

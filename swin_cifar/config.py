@@ -76,6 +76,8 @@ class TrainConfig:
     mixup_prob: float = 0.0  # share of pictures blended with another
     cutmix_prob: float = 0.0  # share of pictures with a box of another pasted in
     ema_decay: float = 0.0  # per step, of the averaged weights; 0 = off
+    frozen_stages: int = 0  # the first so many stages, and the patches' embedding, learn nothing
+    body_lr_scale: float = 1.0  # what all but the head learns at: less than 1 for pretrained weights
     amp: bool = True  # bf16 autocast where the device computes in bf16
     compile: bool = True  # torch.compile on CUDA
     seed: int = 0
@@ -83,11 +85,12 @@ class TrainConfig:
     def __post_init__(self):
         _make_plain(self)
         not_negative = "warmup_epochs", "weight_decay", "max_grad_norm", "crop_padding", "mixup_prob"
-        not_negative += "cutmix_prob", "min_learning_rate"
+        not_negative += "cutmix_prob", "min_learning_rate", "frozen_stages"
         _check_range(self, ("epochs", "batch_size"), "be at least 1", lambda value: value >= 1)
         _check_range(self, ("seed",), "lie in [0, 2^63)", lambda value: 0 <= value < 2**63)
         _check_range(self, not_negative, "not be negative", lambda value: value >= 0)
-        _check_range(self, ("matrix_lr_scale", "table_lr_scale"), "be positive", lambda value: value > 0)
+        scales = "matrix_lr_scale", "table_lr_scale", "body_lr_scale"
+        _check_range(self, scales, "be positive", lambda value: value > 0)
         _check_range(
             self, ("label_smoothing", "ema_decay", "momentum"), "lie in [0, 1)", lambda value: 0 <= value < 1
         )

@@ -2,23 +2,17 @@
 
 import math
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from errno import EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from swin_cifar.config import TrainConfig
+from swin_cifar.downloads import DataError, Unavailable, download_cifar, fetching, missing_files
 from swin_cifar.shapes10 import SHAPES, draw_shapes
-
-
-class DataError(RuntimeError):
-    """A data set is missing or damaged; the message says which file and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +22,7 @@ class ImageSet:
     Raises TypeError or ValueError for tensors of another kind or shape, and for labels without a class.
     """
 
-    name: str  # of the data set: "cifar10" or "shapes10"
+    name: str  # of the data set: "cifar10", "shapes10", ..., or of a folder
     classes: tuple[str, ...]
     mean: tuple[float, ...]  # per channel over the training split, pixels in [0, 1]
     std: tuple[float, ...]
@@ -69,6 +63,40 @@ class ImageSet:
         """The pictures at `indices`: an int64 tensor or a slice."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
+    def resized(self, size: int) -> "ImageSet":
+        """The same pictures, their middle square scaled to `size` x `size`."""
+        if self.images.shape[-2:] == (size, size):
+            return self
+        from torchvision.transforms.v2.functional import center_crop, resize  # slow to import
+
+        side = min(self.images.shape[-2:])
+        parts = self.images.split(1000)
+        return replace(self, images=torch.cat([resize(center_crop(x, side), [size, size]) for x in parts]))
+
+    def with_channels(self, channels: int) -> "ImageSet":
+        """The same pictures in colour (3) or in grey (1). Raises ValueError for another number."""
+        if self.images.shape[1] == channels:
+            return self
+        if channels not in (1, 3):
+            raise ValueError(f"pictures of {self.name} have 1 or 3 channels, not {channels}")
+        from torchvision.transforms.v2.functional import rgb_to_grayscale
+
+        if channels == 3:
+            images, mean, std = self.images.expand(-1, 3, -1, -1), 3 * self.mean, 3 * self.std
+        else:
+            images = torch.cat([rgb_to_grayscale(part) for part in self.images.split(1000)])
+            mean, std = channel_statistics(images)
+        return replace(self, images=images, mean=mean, std=std)
+
+    @classmethod
+    def from_folder(
+        cls, path: str | Path, size: int = 32, classes: Sequence[str] | None = None
+    ) -> "ImageSet":
+        """All pictures of a folder with a folder for each class: `folders.read_folder`."""
+        from swin_cifar.folders import read_folder  # which needs this file
+
+        return read_folder(path, size, classes)
+
     def split(self, held_out: int, seed: int = 0) -> "tuple[ImageSet, ImageSet]":
         """-> (the others, `held_out` pictures drawn at random by `seed`). Raises ValueError if too many."""
         if not 0 <= held_out < len(self):
@@ -78,39 +106,50 @@ class ImageSet:
         return self.subset(order[held_out:]), self.subset(order[:held_out])
 
 
+DATA_SETS = ("cifar10", "cifar100", "fashion-mnist", "shapes10")
+
+
 def load_data(
-    name: str = "auto",
+    name: str | Path = "auto",
     root: str | Path = "data",
     download: bool = True,
     notice: Callable[[str], object] | None = None,
+    size: int | None = None,
 ) -> tuple[ImageSet, ImageSet]:
-    """-> (train, test): "cifar10", "shapes10", or "auto": CIFAR-10 where available, else shapes10.
+    """-> (train, test) of one of DATA_SETS, of a folder of pictures (`load_folder`), or of "auto".
 
-    `notice` is told why it is not available. "auto" still raises DataError for a CIFAR-10 that
-    is there but damaged. Raises ValueError for another name.
+    "auto" is CIFAR-10 where it is available, else shapes10, and `notice` is told why; a CIFAR-10 that
+    is there but damaged still raises DataError. `size`: the side that pictures are scaled to, by
+    default their own; those of a folder 32. Raises ValueError for a name that is neither.
     """
-    if name == "shapes10":
-        return load_shapes10()
-    if name not in ("auto", "cifar10"):
-        raise ValueError(f"unknown data set {name!r}; there are: auto, cifar10, shapes10")
-    try:
-        return load_cifar10(root, download)
-    except Unavailable as error:
-        if name == "cifar10":
-            raise
-        if notice:
-            notice(str(error))
-        return load_shapes10()
+    loaders = {"cifar10": load_cifar10, "cifar100": load_cifar100, "fashion-mnist": load_fashion_mnist}
+    if name == "auto":
+        try:
+            found = load_cifar10(root, download)
+        except Unavailable as error:
+            if notice:
+                notice(str(error))
+            found = load_shapes10()
+    elif name == "shapes10":
+        found = load_shapes10()
+    elif name in loaders:
+        found = loaders[name](root, download)
+    elif Path(name).expanduser().is_dir():
+        from swin_cifar.folders import load_folder  # which needs this file
+
+        return load_folder(name, size or 32)
+    else:
+        raise ValueError(
+            f"unknown data set {str(name)!r}; there are: auto, {', '.join(DATA_SETS)}, or a folder"
+        )
+    return tuple(part.resized(size) for part in found) if size else found
 
 
-# --- CIFAR-10 (torchvision is slow to import, so not before CIFAR-10 is asked for) ------
+# --- published sets (torchvision is slow to import, so not before one is asked for) ------
 
-_OF_THE_DISK = {EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS}
-_SILENCE_SECONDS = 30  # a download that says nothing for so long is given up
-
-
-class Unavailable(DataError):
-    """CIFAR-10 is neither in the folder nor available from the network."""
+_FASHION_MNIST = [
+    f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+]
 
 
 def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[ImageSet, ImageSet]:
@@ -123,70 +162,69 @@ def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[Imag
     """
     from torchvision.datasets import CIFAR10
 
+    return _load_cifar("cifar10", CIFAR10, root, download)
+
+
+def load_cifar100(root: str | Path = "data", download: bool = True) -> tuple[ImageSet, ImageSet]:
+    """-> (train, test): as many pictures as CIFAR-10, of a hundred classes; else as `load_cifar10`."""
+    from torchvision.datasets import CIFAR100
+
+    return _load_cifar("cifar100", CIFAR100, root, download)
+
+
+def _load_cifar(name, kind, root, download):
+    """`kind`: torchvision's CIFAR10 or CIFAR100."""
     root = Path(root).expanduser()
-    if (root / CIFAR10.meta["filename"]).exists():
-        raise DataError(f"{root} is the folder of CIFAR-10 itself: give the one above it, {root.parent}")
-    if _missing(root):
-        if not download:
-            raise Unavailable(f"no CIFAR-10 in {root}: put {CIFAR10.base_folder} there or allow the download")
-        try:
-            _download(root)
-        except OSError as error:
-            if error.errno in _OF_THE_DISK:
-                raise DataError(f"cannot write to the data folder {root}: {error}") from error
-            raise Unavailable(f"CIFAR-10 is not in {root} and could not be downloaded: {error}") from error
-    raw = [CIFAR10(root, train=train, download=False) for train in (True, False)]
+    if (root / kind.meta["filename"]).exists():
+        raise DataError(
+            f"{root} is the folder of {_title(kind)} itself: give the one above it, {root.parent}"
+        )
+    if missing_files(kind, root):
+        with fetching(_title(kind), root, kind.base_folder, download):
+            download_cifar(kind, root)
+    raw = [kind(root, train=train, download=False) for train in (True, False)]
     images = [torch.from_numpy(r.data).permute(0, 3, 1, 2).contiguous() for r in raw]
+    return _as_sets(name, raw, images)
+
+
+def load_fashion_mnist(root: str | Path = "data", download: bool = True) -> tuple[ImageSet, ImageSet]:
+    """-> (train, test): 60,000 and 10,000 grey pictures 28 x 28 of ten kinds of clothes, 1 channel.
+
+    Downloads into `root` what is missing there. Raises as `load_cifar10`.
+    (Xiao et al. 2017, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms".)
+    """
+    from torchvision.datasets import FashionMNIST
+
+    root = Path(root).expanduser()
+    raw = root / "FashionMNIST" / "raw"
+    if missing := [name for name in _FASHION_MNIST if not (raw / name).exists()]:
+        with (
+            fetching("Fashion-MNIST", root, "FashionMNIST", download),
+            tempfile.TemporaryDirectory(dir=root, prefix=".partial-") as folder,
+        ):
+            FashionMNIST(folder, download=True)
+            raw.mkdir(parents=True, exist_ok=True)
+            for name in missing:
+                os.replace(Path(folder, "FashionMNIST", "raw", name), raw / name)
+    try:
+        parts = [FashionMNIST(root, train=train, download=False) for train in (True, False)]
+        if any(len(part.data) != len(part.targets) for part in parts):
+            raise ValueError("there are not as many labels as pictures")
+    except Exception as error:  # torchvision checks what it reads by assertions and the like
+        raise DataError(f"a file in {raw} is damaged ({error}): delete that folder and run again") from error
+    return _as_sets("fashion-mnist", parts, [part.data[:, None].contiguous() for part in parts])
+
+
+def _as_sets(name, raw, images):
     mean, std = channel_statistics(images[0])
     return tuple(
-        ImageSet("cifar10", tuple(r.classes), mean, std, x, torch.tensor(r.targets))
+        ImageSet(name, tuple(r.classes), mean, std, x, torch.as_tensor(r.targets))
         for r, x in zip(raw, images)
     )
 
 
-def _missing(root):
-    """-> the files that are not there, as paths below `root`. Raises DataError for a damaged one."""
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
-
-    meta = CIFAR10.meta["filename"], CIFAR10.meta["md5"]
-    missing = []
-    for name, md5 in (*CIFAR10.train_list, *CIFAR10.test_list, meta):
-        path = root / CIFAR10.base_folder / name
-        if not path.exists():
-            missing.append(path.relative_to(root))
-        elif not check_integrity(path, md5):
-            raise DataError(
-                f"{path} is damaged: its MD5 is not the published one. "
-                "Delete that file and run again to download it afresh"
-            )
-    return missing
-
-
-def _download(root):
-    """Fetch into a folder beside the target, verify, then move in only what is missing."""
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity, extract_archive
-
-    archive = root / CIFAR10.filename
-    if archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5):
-        raise DataError(f"{archive} is damaged or incomplete: delete that file and run again")
-    root.mkdir(parents=True, exist_ok=True)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE_SECONDS)
-    try:
-        with tempfile.TemporaryDirectory(dir=root, prefix=".partial-") as folder:
-            if archive.exists():
-                extract_archive(archive, folder)
-            else:
-                CIFAR10(folder, download=True)
-            (root / CIFAR10.base_folder).mkdir(exist_ok=True)
-            for path in _missing(root):
-                os.replace(folder / path, root / path)
-    except (RuntimeError, HTTPException) as error:  # a wrong MD5, no web server: a log-in page, say
-        raise Unavailable(f"what was downloaded is not CIFAR-10: {error}") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+def _title(kind):
+    return f"CIFAR-{kind.__name__.removeprefix('CIFAR')}"
 
 
 def channel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -87,6 +87,7 @@ class History:
     versions: dict[str, str]
     epochs: list[Epoch] = field(default_factory=list)
     results: Results = field(default_factory=Results)
+    parent: str | None = None  # the file whose weights the run began with
 
     def accuracy(self, part: str) -> float:
         """The share classified correctly: "train" and "validation" in the last epoch, "test" at the end.

@@ -185,3 +185,14 @@ def create_model(name: str, **overrides: Any) -> SwinTransformer:
     Raises ValueError for a name or field that does not exist, suggesting the nearest.
     """
     return SwinTransformer(model_config(name, **overrides))
+
+
+def freeze_stages(model: SwinTransformer, number: int) -> None:
+    """The first `number` stages learn nothing any more, nor, if there are any, does the patches' embedding.
+
+    Raises ValueError for more stages than there are.
+    """
+    if number > len(model.stages):
+        raise ValueError(f"cannot freeze {number} stages of a model that has {len(model.stages)}")
+    for part in (model.patch_embed, *model.stages[:number]) if number else ():
+        part.requires_grad_(False)

@@ -28,7 +28,7 @@ from swin_cifar.checkpoint import (
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import ImageSet, normalize, training_batch
 from swin_cifar.history import Epoch, History, Metrics, continued
-from swin_cifar.model import SwinTransformer
+from swin_cifar.model import SwinTransformer, freeze_stages
 from swin_cifar.predict import dtype_of, predict_logits
 from swin_cifar.system import (
     FastestThreads,
@@ -65,10 +65,12 @@ class Run:
     checkpoint_path: str | Path | None
     resume: bool
     progress: bool
+    parent: str | None = None
 
     def __post_init__(self) -> None:
         self.rank, self.processes = distributed.rank(), distributed.world_size()
         self._check()
+        freeze_stages(self.model, self.recipe.frozen_stages)
         self.device = next(self.model.parameters()).device
         self.amp = self.recipe.amp and computes_in_bf16(self.device)
         self.train = self.train.to(self.device)
@@ -78,9 +80,8 @@ class Run:
         self.progress = self.progress and self.rank == 0
         self.ema_model = copy.deepcopy(self.model) if self.recipe.ema_decay else self.model
         self.history = self._new_history()
-        self.step, self.unread, self.sums = 0, [], NO_SUMS.copy()
+        self.step, self.unread, self.sums, self.interrupted = 0, [], NO_SUMS.copy(), False
         self.generator, self.order = torch.Generator(self.device), (None, None)
-        self.interrupted = False
 
     def __enter__(self) -> "Run":
         if self.resume:
@@ -264,6 +265,7 @@ class Run:
             validation_size=len(self.validation) if self.validation else 0,
             device=f"{self.processes} x {device}" if self.processes > 1 else device,
             versions=versions(),
+            parent=self.parent,
         )
 
     def _check(self):

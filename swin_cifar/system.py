@@ -1,4 +1,4 @@
-"""The machine: devices, threads, versions, compiler, counted operations; files written whole or never."""
+"""The machine: devices, threads, memory, versions, compiler, counted operations; files written whole."""
 
 import atexit
 import itertools
@@ -105,6 +105,14 @@ def computes_in_bf16(device: torch.device) -> bool:
         F.conv2d(x, weight)  # a linear layer, through oneDNN in both
         seconds[dtype].append(time.perf_counter() - start)
     return min(seconds[torch.bfloat16]) < min(seconds[torch.float32])
+
+
+def memory() -> int | None:
+    """-> the bytes of the machine's memory, None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
 
 
 def versions() -> dict[str, str]:

@@ -44,6 +44,8 @@ def make_optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.Optimiz
             decay = 0.0
         elif recipe.optimizer == "muon" and parameter.ndim == 2 and name.startswith("stages."):
             scale, momentum = recipe.matrix_lr_scale, recipe.momentum
+        if not name.startswith("head."):
+            scale *= recipe.body_lr_scale
         groups.setdefault((decay, scale, momentum), []).append(parameter)
     settings = ({"weight_decay": d, "lr_scale": scale, "momentum": m} for d, scale, m in groups)
     groups = [{"params": params, **setting} for params, setting in zip(groups.values(), settings)]
@@ -133,20 +135,22 @@ def fit(
     checkpoint_path: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    parent: str | None = None,
 ) -> History:
     """Train `model`, on the device it is on, and leave the final weights in it; by default as `nano` is.
 
     With `checkpoint_path` the run is saved there about once a minute, on Ctrl-C and at its end;
     `resume` continues the run saved there, on CPU with a fixed number of threads to the very same
-    weights as without the interruption. Raises TrainingDiverged where the loss is not finite,
-    KeyboardInterrupt after Ctrl-C, CheckpointError where a run cannot be saved or is not the one to
-    continue, ValueError for fewer pictures than a batch. Under `distributed.process_group` each
-    process takes its share of every batch, and all end with the weights that one process would get,
-    but for rounding and for DropPath, which draws for each; process 0 alone evaluates, prints and saves.
+    weights as without the interruption. `parent` names, for the history, the file whose weights the
+    model began with. Raises TrainingDiverged where the loss is not finite, KeyboardInterrupt after
+    Ctrl-C, CheckpointError where a run cannot be saved or is not the one to continue, ValueError for
+    fewer pictures than a batch. Under `distributed.process_group` each process takes its share of every
+    batch, and all end with the weights that one process would get, but for rounding and for DropPath,
+    which draws for each; process 0 alone evaluates, prints and saves.
     """
     recipe = recipe or train_config("nano")
     optimizer = make_optimizer(model, recipe)
-    with Run(model, optimizer, train, validation, recipe, checkpoint_path, resume, progress) as run:
+    with Run(model, optimizer, train, validation, recipe, checkpoint_path, resume, progress, parent) as run:
         for step in run:  # from where it stopped to the last
             images, targets = run.batch(step)  # depends on seed and step alone
             lr = learning_rate(step, run.total_steps, recipe)
@@ -171,9 +175,10 @@ def train_and_test(
     checkpoint_path: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    parent: str | None = None,
 ) -> History:
     """`fit`, then measure the final model on the test pictures, once, and save that, too."""
-    history = fit(model, train, validation, recipe, checkpoint_path, resume, progress)
+    history = fit(model, train, validation, recipe, checkpoint_path, resume, progress, parent)
     if distributed.rank() > 0:
         return history
     history.results.test = evaluate(model, test)

@@ -21,6 +21,29 @@ _OFFICIAL = [
     (r"^stages\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) - 1}.downsample."),
     (r"^stages\.(\d+)\.blocks\.", lambda m: f"layers.{m[1]}.blocks."),
 ]
+_TIMM = [
+    (r"^stages\.(\d+)\.", lambda m: f"layers.{m[1]}."),
+    (r"^head\.", "head.fc."),
+]
+_HUGGING_FACE = [
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
+    (r"^patch_embed\.norm\.", "embeddings.norm."),
+    # Here, too, a merging belongs to the stage before it.
+    (r"^stages\.(\d+)\.downsample\.", lambda m: f"encoder.layers.{int(m[1]) - 1}.downsample."),
+    (r"^stages\.(\d+)\.blocks\.", lambda m: f"encoder.layers.{m[1]}.blocks."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.", ".attention.self."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"^norm\.", "layernorm."),
+    (r"^head\.", "classifier."),
+]
+LAYOUTS = {  # who publishes weights: the names there
+    **{"swin_cifar": [], "torchvision": _TORCHVISION, "Microsoft": _OFFICIAL},
+    **{"timm": _TIMM, "Hugging Face": _HUGGING_FACE},
+}
 _DERIVED = ("attn_mask", "relative_position_index")  # buffers that follow from the geometry
 
 
@@ -78,20 +101,21 @@ def torchvision_model(config: SwinConfig) -> nn.Module:
 
 def torchvision_name(name: str) -> str:
     """-> what torchvision calls the parameter that is `name` here."""
-    return _their_name(name, _TORCHVISION)
+    return their_name(name, _TORCHVISION)
 
 
-def _their_name(name, rules):
+def their_name(name: str, rules: list) -> str:
+    """-> what a layout of LAYOUTS calls the parameter that is `name` here."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def _rename(state_dict, rules):
-    return {_their_name(name, rules): tensor.clone() for name, tensor in state_dict.items()}
+    return {their_name(name, rules): tensor.clone() for name, tensor in state_dict.items()}
 
 
-def _plain(state_dict):
+def plain_weights(state_dict: Mapping) -> Mapping[str, Tensor]:
     """The weights alone: without what a training script or a wrapper puts around them, which is said."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(
@@ -100,20 +124,20 @@ def _plain(state_dict):
     for key in ("model_ema", "model", "state_dict"):
         if isinstance(state_dict.get(key), Mapping):
             print(f"taking the weights under {key!r}")
-            return _plain(state_dict[key])
+            return plain_weights(state_dict[key])
     for prefix in ("module.", "_orig_mod."):
         if state_dict and all(name.startswith(prefix) for name in state_dict):
             print(f"taking {prefix!r} off the names")
-            return _plain({name.removeprefix(prefix): t for name, t in state_dict.items()})
+            return plain_weights({name.removeprefix(prefix): t for name, t in state_dict.items()})
     return state_dict
 
 
 def _load(model, theirs, rules):
-    theirs, ours = _plain(theirs), model.state_dict()
+    theirs, ours = plain_weights(theirs), model.state_dict()
     if any(t.is_meta for t in ours.values()):
         raise ValueError("the model is on the device meta, without memory: call model.to_empty first")
     theirs = {name: t for name, t in theirs.items() if not name.endswith(_DERIVED)}
-    names = {_their_name(name, rules): name for name in ours}
+    names = {their_name(name, rules): name for name in ours}
     problems = [f"missing: {name}" for name in names.keys() - theirs.keys()]
     problems += [f"not expected: {name}" for name in theirs.keys() - names.keys()]
     problems += [

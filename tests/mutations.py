@@ -21,7 +21,7 @@ OF_THE_MODEL = (
     "inspection",
     "reach",
 )  # a bug in one may show in any
-OF_TRAINING = ("training", "run", "predict", "history")
+OF_TRAINING = ("training", "run", "predict", "pictures", "history")
 COPIED = ("swin_cifar", "tests", "notebooks/course", "checkpoints/study.py", "checkpoints/release.py",
           "checkpoints/nano_cifar10.pt", "checkpoints/SHA256SUMS", "pyproject.toml")  # fmt: skip
 

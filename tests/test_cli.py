@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -41,9 +42,9 @@ def pictures():
 def small(pictures):
     """Few pictures, and a tiny `nano` whose recipe draws everything that can be drawn."""
 
-    def load(name="auto", root="data", download=True, notice=None):
-        if name == "cifar10":
-            return data.load_data(name, root, download)
+    def load(name="auto", root="data", download=True, notice=None, size=None):
+        if name not in ("auto", "shapes10"):
+            return data.load_data(name, root, download, size=size)
         if name == "auto":
             notice("CIFAR-10 is not in data and could not be downloaded: no network")
         return pictures
@@ -51,7 +52,7 @@ def small(pictures):
     model = replace(MODELS["nano"], embed_dim=12, depths=(1, 1), num_heads=(3, 3), drop_path_rate=0.2)
     recipe = replace(RECIPES["nano"], mixup_prob=0.3, cutmix_prob=0.3, ema_decay=0.9)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("swin_cifar.__main__.load_data", load)
+        patch.setattr("swin_cifar.prepare.load_data", load)
         patch.setitem(MODELS, "nano", model)
         patch.setitem(RECIPES, "nano", recipe)
         yield
@@ -167,7 +168,7 @@ def test_a_second_run_takes_another_name_and_leaves_the_first(capsys):
 
 def test_where_cifar10_is_nothing_else_is_said(pictures, capsys, monkeypatch):
     named = tuple(replace(part, name="cifar10") for part in pictures)
-    monkeypatch.setattr("swin_cifar.__main__.load_data", lambda name, root, notice: named)
+    monkeypatch.setattr("swin_cifar.prepare.load_data", lambda *args, **options: named)
     assert train(*SHORT) == 0
     printed = capsys.readouterr().out
     assert "NOT CIFAR-10" not in printed and "224 cifar10 pictures" in printed
@@ -177,7 +178,7 @@ def test_cifar10_that_cannot_be_had_is_one_line(capsys, monkeypatch):
     def download(root):
         raise OSError("no network")
 
-    monkeypatch.setattr(data, "_download", download)
+    monkeypatch.setattr(data, "download_cifar", download)
     assert train("--data", "cifar10") == 1
     assert "CIFAR-10 is not in data" in the_error(capsys)
     assert not files()
@@ -315,7 +316,7 @@ def test_a_second_ctrl_c_does_not_claim_that_the_run_was_saved(press_ctrl_c, cap
 
 def test_resuming_a_finished_run_says_so_and_writes_nothing(run, finished_run, capsys, monkeypatch):
     before = files()
-    monkeypatch.setattr("swin_cifar.__main__.load_data", lambda *args: pytest.fail("loaded for nothing"))
+    monkeypatch.setattr("swin_cifar.prepare.load_data", lambda *args: pytest.fail("loaded for nothing"))
     assert main(["train", "--resume", run, "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     assert "run.pt has finished already" in printed and measured(printed) == measured(finished_run[1])
@@ -471,6 +472,158 @@ def test_predict_of_good_pictures_alone_succeeds(untrained, capsys):
     assert not capsys.readouterr().err
 
 
+def test_predict_takes_folders_and_standard_input_and_says_as_many_as_asked_for(
+    untrained, pictures, capsys, monkeypatch
+):
+    Path("some/below").mkdir(parents=True)
+    for name, colour in (("some/a.png", "red"), ("some/below/b.jpg", "green"), ("some/notes.txt", "")):
+        Image.new("RGB", (9, 9), colour).save(name) if colour else Path(name).write_text("hello")
+    Path("none").mkdir()
+    given = io.BytesIO(Path("some/a.png").read_bytes())
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=given))
+    command = ["predict", "some", "none", "-", "--checkpoint", untrained, "--device", "cpu"]
+    assert main([*command, "--top", "2", "--json"]) == 1
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["picture"] for line in lines] == [
+        str(Path("some/a.png")),
+        str(Path("some/below/b.jpg")),
+        "-",
+    ]
+    assert lines[0]["classes"] == lines[2]["classes"] != lines[1]["classes"]
+    for line in lines:
+        assert (
+            len(line["classes"]) == 2
+            and list(line["classes"].values())[0] >= list(line["classes"].values())[1]
+        )
+    assert "there are no pictures in none" in err and err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main([*command, "--top", "0"])
+    assert "a whole number of at least 1, not 0" in capsys.readouterr().err
+
+
+def test_many_pictures_are_answered_in_batches_as_one_by_one(untrained, capsys, monkeypatch):
+    for i in range(5):
+        Image.new("RGB", (9, 9), (50 * i, 9, 9)).save(f"{i}.png")
+    command = ["predict", *(f"{i}.png" for i in range(5)), "--checkpoint", untrained, "--device", "cpu"]
+    assert main(command) == 0
+    at_once = capsys.readouterr().out
+    monkeypatch.setattr("swin_cifar.__main__.PREDICT_BATCH", 2)
+    assert main(command) == 0
+    assert capsys.readouterr().out == at_once
+
+
+# --- a folder of one's own pictures -----------------------------------------------------
+
+
+@pytest.fixture
+def pets():
+    """A folder of two classes, twelve pictures each: dark and light ones."""
+    for label, name in enumerate(("dark", "light")):
+        Path("pets", name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (20, 30), (100 * label + i, 120 * label, 9 * i)).save(f"pets/{name}/{i}.png")
+    return "pets"
+
+
+def test_a_folder_is_trained_on_evaluated_interrupted_and_continued(pets, press_ctrl_c, capsys):
+    assert train("--data", pets, "--epochs", "2", "--size", "24") == 0
+    out = capsys.readouterr().out
+    path = Path("checkpoints/runs/nano_pets.pt")
+    saved = load_checkpoint(path)
+    assert saved.dataset["name"] == "pets" and tuple(saved.dataset["classes"]) == ("dark", "light")
+    assert saved.model.config.image_size == 24 and saved.model.config.num_classes == 2
+    history = saved.history
+    assert (history.train_size, history.validation_size, history.recipe.batch_size) == (18, 2, 8)
+    assert history.results.test.count == 4
+
+    assert main(["evaluate", str(path), "--data", pets, "--device", "cpu"]) == 0
+    assert measured(capsys.readouterr().out) == measured(out)
+    assert main(["evaluate", str(path), "--device", "cpu"]) == 2
+    assert "was trained on a folder named pets: say where it is, with --data FOLDER" in the_error(capsys)
+    assert main(["predict", "pets/dark/0.png", "--checkpoint", str(path), "--device", "cpu"]) == 0
+    assert "dark" in capsys.readouterr().out
+
+    press_ctrl_c(1)
+    assert train("--data", pets, "--epochs", "2", "--out", "half.pt") == 1
+    assert main(["train", "--resume", "half.pt", "--data", pets, "--device", "cpu"]) == 0
+    assert len(load_checkpoint("half.pt").history.epochs) == 2
+
+
+def test_a_run_begins_with_other_weights_and_names_its_parent(pets, run, capsys):
+    parent = load_checkpoint(run).model
+    assert train("--data", pets, "--epochs", "1", "--from", run, "--freeze", "1") == 2
+    assert "--from takes the architecture from the file: leave out --preset" in the_error(capsys)
+    command = ["train", "--device", "cpu", "--data", pets, "--epochs", "1", "--from", run]
+    assert main([*command, "--freeze", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "weights of run.pt (swin_cifar):" in out and re.search(r"new +2 +head.weight, head.bias", out)
+    saved = load_checkpoint("checkpoints/runs/run_pets.pt")
+    assert saved.history.parent == "run.pt" and saved.history.recipe.frozen_stages == 1
+    assert saved.history.recipe.body_lr_scale < 1
+    for name, weight in saved.model.named_parameters():
+        before = parent.get_parameter(name)
+        kept = weight.shape == before.shape and torch.equal(weight, before)
+        assert kept == name.startswith(("patch_embed.", "stages.0.")), name
+
+
+def test_a_finished_run_goes_on_as_a_new_one_with_its_head(run, capsys):
+    command = ["train", "--device", "cpu", "--data", "shapes10", *SHORT]
+    assert main([*command, "--from", run, "--set", "learning_rate=1e-9", "--set", "min_learning_rate=0"]) == 0
+    assert "new" not in capsys.readouterr().out
+    saved, parent = load_checkpoint("checkpoints/runs/run_shapes10.pt"), load_checkpoint(run)
+    assert torch.allclose(saved.model.head.weight, parent.model.head.weight, atol=1e-6)
+    assert saved.history.parent == "run.pt" and len(saved.history.epochs) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--from", "nothing.pt"), "no file of weights at nothing.pt"),
+        (("--from", "text.pt"), "text.pt is damaged or no file of weights"),
+        (("--from", "run.pt", "--freeze", "7"), "cannot freeze 7 stages of a model that has 2"),
+        (("--freeze", "-1"), "frozen_stages must not be negative"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_one_line_and_leaves_nothing(run, capsys, options, says):
+    Path("text.pt").write_text("hello")
+    before = files()
+    assert main(["train", "--device", "cpu", "--data", "shapes10", *SHORT, *options]) > 0
+    assert says in the_error(capsys) and files() == before
+
+
+def test_another_window_and_another_patch(run, pictures, capsys):
+    command = ["train", "--device", "cpu", "--data", "shapes10", *SHORT, "--from", run]
+    assert main([*command, "--window-size", "2", "--patch-size", "2", "--out", "other.pt"]) == 0
+    config = load_checkpoint("other.pt").model.config
+    assert (config.window_size, config.patch_size) == (2, 2)
+    assert re.search(r"resized +\d+ +.*proj.weight", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate run.pt"])
+def test_an_unknown_data_set_is_one_line_that_names_those_there_are(command, run, capsys):
+    before = files()
+    assert main([*command.split(), "--data", "mnist", "--device", "cpu"]) == 2
+    assert "unknown data set 'mnist'; there are: auto, cifar10, cifar100, fashion-mnist" in the_error(capsys)
+    assert files() == before
+
+
+def test_a_folder_of_other_classes_is_not_taken_for_the_one_trained_on(pets, run, capsys):
+    assert main(["evaluate", run, "--data", pets, "--device", "cpu"]) == 2
+    assert "run.pt knows other classes than pets: " in the_error(capsys)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_models_take_pictures_in_colour_and_the_other_way_round(channels, pictures, capsys):
+    data = pictures[0].with_channels(channels)
+    model = SwinTransformer(replace(MODELS["nano"], in_channels=channels))
+    save_checkpoint("model.pt", model, data)
+    Image.new("L", (9, 9), 99).save("grey.png")
+    Image.new("RGB", (9, 9), "red").save("red.png")
+    assert main(["predict", "grey.png", "red.png", "--checkpoint", "model.pt", "--device", "cpu"]) == 0
+    assert main(["evaluate", "model.pt", "--data", "shapes10", "--device", "cpu"]) == 0
+
+
 def test_the_newest_checkpoint_is_taken(run, pictures, capsys):
     Image.new("L", (9, 9)).save("good.png")
     shutil.copy(run, "run-copy.pt")
@@ -517,7 +670,7 @@ def test_every_command_has_help(command, capsys):
 
 
 @pytest.mark.parametrize("command", ["", "fly", "train --epochs many", "train --device toaster", "predict",
-                                     "evaluate --data mnist", "bench --parts wheels"])  # fmt: skip
+                                     "bench --parts wheels"])  # fmt: skip
 def test_options_that_do_not_exist_are_refused(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(command.split())

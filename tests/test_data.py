@@ -3,8 +3,10 @@
 import functools
 import hashlib
 import pickle
+import re
 import shutil
 import socket
+import struct
 import tarfile
 import threading
 import time
@@ -14,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100, FashionMNIST
 
-from swin_cifar import data
+from swin_cifar import data, downloads
 from swin_cifar.data import (
     DataError,
     ImageSet,
@@ -225,7 +227,7 @@ def silence(published, monkeypatch):
     """The server takes the connection and says nothing."""
     listener = socket.create_server(("127.0.0.1", 0))
     monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{listener.getsockname()[1]}/")
-    monkeypatch.setattr(data, "_SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(downloads, "SILENCE_SECONDS", 0.1)
     return listener
 
 
@@ -460,3 +462,110 @@ def test_mixing_two_of_the_same_class_keeps_the_class():
     images = torch.randn(5, 3, 4, 4, generator=generator())
     _, targets = mixup_cutmix(images, torch.full((5,), 2), 4, 0.5, 0.5, generator())
     torch.testing.assert_close(targets, torch.eye(4)[2].expand(5, 4))
+
+
+# --- other published sets -----------------------------------------------------------------
+
+
+@pytest.fixture
+def cifar100(published, tmp_path, monkeypatch):
+    """A data folder with a tiny CIFAR-100."""
+    folder = tmp_path / "root" / CIFAR100.base_folder
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    sums = []
+    for name in ("train", "test"):
+        pixels = random.integers(256, size=(6, 3072), dtype=np.uint8)
+        content = {"data": pixels, "fine_labels": random.integers(100, size=6).tolist()}
+        (folder / name).write_bytes(pickle.dumps(content))
+        sums.append([name, hashlib.md5((folder / name).read_bytes()).hexdigest()])
+    names = {"fine_label_names": [f"class {i}" for i in range(100)]}
+    (folder / "meta").write_bytes(pickle.dumps(names))
+    meta = CIFAR100.meta | {"md5": hashlib.md5((folder / "meta").read_bytes()).hexdigest()}
+    monkeypatch.setattr(CIFAR100, "train_list", sums[:1])
+    monkeypatch.setattr(CIFAR100, "test_list", sums[1:])
+    monkeypatch.setattr(CIFAR100, "meta", meta)
+    monkeypatch.setattr(CIFAR100, "url", f"http://127.0.0.1:{free_port()}/")
+    return tmp_path / "root"
+
+
+def test_cifar100_is_read_as_torchvision_reads_it(cifar100):
+    for part, is_train in zip(data.load_data("cifar100", cifar100), (True, False)):
+        theirs = CIFAR100(cifar100, train=is_train)
+        assert part.name == "cifar100" and len(part.classes) == 100
+        assert torch.equal(part.images, torch.from_numpy(theirs.data).permute(0, 3, 1, 2))
+        assert part.labels.tolist() == theirs.targets
+
+
+def test_a_damaged_or_missing_cifar100_is_one_line(cifar100):
+    with pytest.raises(DataError, match="is the folder of CIFAR-100 itself: give the one above it"):
+        data.load_cifar100(cifar100 / CIFAR100.base_folder)
+    (cifar100 / CIFAR100.base_folder / "train").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="train is damaged: its MD5 is not the published one"):
+        data.load_cifar100(cifar100)
+    (cifar100 / CIFAR100.base_folder / "train").unlink()
+    with pytest.raises(data.Unavailable, match="CIFAR-100 is not in .* and could not be downloaded"):
+        data.load_cifar100(cifar100)
+    with pytest.raises(data.Unavailable, match="no CIFAR-100 in .*: put cifar-100-python there or allow"):
+        data.load_cifar100(cifar100, download=False)
+
+
+@pytest.fixture
+def fashion_mnist(tmp_path):
+    """A data folder with a tiny Fashion-MNIST."""
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(2)
+    for part, n in (("train", 5), ("t10k", 3)):
+        pixels = random.integers(256, size=(n, 28, 28), dtype=np.uint8)
+        head = struct.pack(">IIII", 0x803, n, 28, 28)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(head + pixels.tobytes())
+        labels = random.integers(10, size=n, dtype=np.uint8)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, n) + labels.tobytes())
+    return tmp_path
+
+
+def test_fashion_mnist_is_grey_and_read_as_torchvision_reads_it(fashion_mnist):
+    for part, is_train in zip(data.load_data("fashion-mnist", fashion_mnist), (True, False)):
+        theirs = FashionMNIST(fashion_mnist, train=is_train)
+        assert part.images.shape[1:] == (1, 28, 28) and len(part.mean) == 1 and "Sandal" in part.classes
+        assert torch.equal(part.images[:, 0], theirs.data) and torch.equal(part.labels, theirs.targets)
+
+
+def test_a_damaged_or_missing_fashion_mnist_is_one_line(fashion_mnist, monkeypatch):
+    raw = fashion_mnist / "FashionMNIST" / "raw"
+    (raw / "train-images-idx3-ubyte").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=f"a file in {re.escape(str(raw))} is damaged .*: delete that folder"):
+        data.load_fashion_mnist(fashion_mnist)
+    (raw / "train-images-idx3-ubyte").unlink()
+    monkeypatch.setattr(FashionMNIST, "mirrors", [f"http://127.0.0.1:{free_port()}/"])
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(data.Unavailable, match="Fashion-MNIST"):
+        data.load_fashion_mnist(fashion_mnist)
+    with pytest.raises(data.Unavailable, match="no Fashion-MNIST in .*: put FashionMNIST there or allow"):
+        data.load_fashion_mnist(fashion_mnist, download=False)
+    assert sorted(path.name for path in fashion_mnist.iterdir()) == ["FashionMNIST"]
+
+
+# --- other sizes, other colours -----------------------------------------------------------
+
+
+def test_pictures_are_scaled_from_their_middle_square():
+    images = torch.zeros(2, 3, 4, 8, dtype=torch.uint8)
+    images[..., 2:6] = 200  # the middle square is of one colour
+    part = ImageSet("some", ("a",), (0.5,) * 3, (0.5,) * 3, images, torch.zeros(2, dtype=torch.int64))
+    found = part.resized(16)
+    assert found.images.shape == (2, 3, 16, 16) and (found.images == 200).all()
+    assert found.resized(16) is found
+
+
+def test_grey_and_colour_become_each_other():
+    train, _ = load_shapes10(20, 10)
+    grey = train.with_channels(1)
+    assert grey.images.shape == (20, 1, 32, 32) and len(grey.mean) == len(grey.std) == 1
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # of ITU-R BT.601
+    assert ((train.images * weights).sum(1, keepdim=True) - grey.images).abs().max() < 1.1  # rounded down
+    back = grey.with_channels(3)
+    assert torch.equal(back.images, grey.images.expand(-1, 3, -1, -1)) and back.mean == 3 * grey.mean
+    with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
+        train.with_channels(4)

@@ -135,7 +135,7 @@ def test_torchrun_trains_and_one_process_writes(tmp_path):
 
 def test_processes_that_found_different_data_do_not_train(monkeypatch, capsys):
     monkeypatch.setattr(distributed, "all_gather", lambda name: [name, "cifar10"])
-    monkeypatch.setattr("swin_cifar.__main__.load_data", lambda name, root, notice: load_shapes10(10, 10))
+    monkeypatch.setattr("swin_cifar.prepare.load_data", lambda *args, **options: load_shapes10(10, 10))
     assert main(["train", "--data", "shapes10"]) == 1
     assert "found different data, cifar10 and shapes10: choose with --data" in capsys.readouterr().err
 

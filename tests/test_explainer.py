@@ -19,7 +19,7 @@ from swin_cifar.data import load_shapes10, normalize
 from swin_cifar.explainer import build
 from swin_cifar.inspection import walk
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
-from swin_cifar.predict import to_tensor
+from swin_cifar.pictures import to_tensor
 from swin_cifar.variants import ablate
 
 SHIPPED = build.HERE.parents[1] / "checkpoints" / "nano_cifar10.pt"

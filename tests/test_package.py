@@ -49,14 +49,14 @@ def rooms_below(name):
 
 # The floors of the house, from the ground up: a file imports from floors below its own.
 FLOORS = [
-    {"config", "windows", "shapes10", "system", "distributed"},
+    {"config", "windows", "shapes10", "system", "distributed", "downloads", "pictures"},
     {"layers", "data"},
-    {"model", "history"},
+    {"model", "history", "folders"},
     {"weights", "checkpoint", "variants"},
-    {"predict"},
+    {"predict", "pretrained"},
     {"run", "inspection"},
     {"training"},
-    {"curves", "bench", "explainer.build"},
+    {"curves", "bench", "explainer.build", "prepare"},
     {"__main__"},
 ]
 
@@ -105,7 +105,9 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-LINES = 3_700  # of the package, its explainer page's builder included; to grow it, say why here
+LINES = (
+    4_400  # with the explainer page's builder, and data and weights of one's own; to grow it, say why here
+)
 
 
 # --- what users meet --------------------------------------------------------------------
@@ -150,7 +152,7 @@ def test_every_import_is_declared():
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in declared}
     assert (ROOT / "requirements.txt").read_text(encoding="utf-8").count("\n") == 1
     ours = {"swin_cifar", "course", *(path.stem for path in ROOT.rglob("*.py") if ".venv" not in path.parts)}
-    optional = {"timm", "IPython"}  # beside which the bench measures; what a notebook runs in
+    optional = {"timm", "IPython", "safetensors", "transformers"}  # to compare with, or to read their files
     distributions = packages_distributions()
     for folder in ("swin_cifar", "notebooks", "checkpoints", "slides", "tests"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -1,7 +1,6 @@
 """Pictures of every kind, from files and from a server that misbehaves, and what they are taken for."""
 
 import contextlib
-import importlib
 import io
 import socket
 import struct
@@ -14,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from swin_cifar import pictures as pictures_module
 from swin_cifar.checkpoint import Checkpoint
 from swin_cifar.config import SwinConfig
 from swin_cifar.model import SwinTransformer
-from swin_cifar.predict import PictureError, classify, load_picture, predict, to_tensor
-
-MODULE = importlib.import_module("swin_cifar.predict")  # `swin_cifar.predict` is the function
+from swin_cifar.pictures import PictureError, load_picture, to_tensor
+from swin_cifar.predict import classify, predict
 
 # --- kinds of pictures ------------------------------------------------------------------
 
@@ -170,9 +169,9 @@ def test_what_is_no_file_is_refused(name, tmp_path, monkeypatch):
 def test_a_picture_with_too_many_pixels_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "large.png"
     path.write_bytes(encoded(NOISE, "PNG"))
-    monkeypatch.setattr(MODULE, "MAX_PIXELS", 20 * 20)
+    monkeypatch.setattr(pictures_module, "MAX_PIXELS", 20 * 20)
     assert load_picture(path).size == (20, 20)
-    monkeypatch.setattr(MODULE, "MAX_PIXELS", 20 * 20 - 1)
+    monkeypatch.setattr(pictures_module, "MAX_PIXELS", 20 * 20 - 1)
     with pytest.raises(PictureError, match="20 x 20 pixels"):
         load_picture(path)
 
@@ -220,9 +219,9 @@ def test_metadata_fails_alone(tmp_path, name, payload):
 def test_a_jpeg_of_more_pixels_than_memory_is_decoded_smaller(tmp_path, monkeypatch):
     path = tmp_path / "phone.jpg"
     Image.linear_gradient("L").resize((4096, 4096)).convert("RGB").save(path)
-    monkeypatch.setattr(MODULE, "MAX_PIXELS", 2048 * 2048)
+    monkeypatch.setattr(pictures_module, "MAX_PIXELS", 2048 * 2048)
     assert load_picture(path).size == (2048, 2048)
-    monkeypatch.setattr(MODULE, "MAX_PIXELS", 2048 * 2048 - 1)
+    monkeypatch.setattr(pictures_module, "MAX_PIXELS", 2048 * 2048 - 1)
     with pytest.raises(PictureError, match="2048 x 2048 pixels; more than .* are refused"):
         load_picture(path)
 
@@ -305,7 +304,7 @@ def server():
 @pytest.fixture(autouse=True)
 def small_pictures_without_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(MODULE, "MAX_BYTES", len(PICTURE))
+    monkeypatch.setattr(pictures_module, "MAX_BYTES", len(PICTURE))
 
 
 @pytest.mark.parametrize("path", ["/good", "/moved"])
@@ -334,8 +333,8 @@ def test_a_picture_at_an_address_is_loaded(server, path):
 def test_an_address_without_a_picture_is_refused_in_time(server, path, reason, monkeypatch):
     # One limit is far below the other, so that a slow machine does not meet the wrong one.
     silence, whole = (10, 0.8) if "drip" in path else (0.5, 10)
-    monkeypatch.setattr(MODULE, "TIMEOUT_SECONDS", silence)
-    monkeypatch.setattr(MODULE, "DEADLINE_SECONDS", whole)
+    monkeypatch.setattr(pictures_module, "TIMEOUT_SECONDS", silence)
+    monkeypatch.setattr(pictures_module, "DEADLINE_SECONDS", whole)
     start = time.monotonic()
     with pytest.raises(PictureError, match=f"{server}{path} .*{reason}"):
         load_picture(server + path)

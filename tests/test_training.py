@@ -139,6 +139,18 @@ def test_muon_without_momentum_is_muon_still(data):
     assert torch.allclose(weight, expected, atol=1e-6)
 
 
+def test_all_but_the_head_may_learn_more_slowly():
+    """`body_lr_scale` times the rates of the same recipe without it; the head's as before."""
+    model = create_model("nano")
+    rates = []
+    for scale in (1.0, 0.1):
+        groups = make_optimizer(model, replace(RECIPE, body_lr_scale=scale)).param_groups
+        rates.append({id(p): group["lr_scale"] for group in groups for p in group["params"]})
+    for name, parameter in model.named_parameters():
+        expected = 1.0 if name.startswith("head.") else 0.1
+        assert rates[1][id(parameter)] == pytest.approx(expected * rates[0][id(parameter)]), name
+
+
 def test_frozen_weights_stay_as_they_are(data):
     """A trained model whose head alone learns: matrices without gradient are left out."""
     model = tiny()

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from swin_cifar.checkpoint import Checkpoint
-from swin_cifar.predict import load_picture, to_tensor
+from swin_cifar.pictures import load_picture, to_tensor
 from swin_cifar.shapes10 import draw_shapes
 
 HERE = Path(__file__).parent

@@ -1,0 +1,78 @@
+"""Files of published data sets: what is missing, what is damaged, and how it gets onto the disk."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS
+from http.client import HTTPException
+from pathlib import Path
+
+_OF_THE_DISK = {EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS}
+SILENCE_SECONDS = 30  # a download that says nothing for so long is given up
+
+
+class DataError(RuntimeError):
+    """A data set is missing or damaged; the message says which file and what to do."""
+
+
+class Unavailable(DataError):
+    """A data set is neither in the folder nor available from the network."""
+
+
+@contextmanager
+def fetching(title: str, root: Path, folder: str, download: bool) -> Iterator[None]:
+    """In here a data set is downloaded; what goes wrong is raised as DataError or Unavailable."""
+    if not download:
+        raise Unavailable(f"no {title} in {root}: put {folder} there or allow the download")
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_SECONDS)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            raise DataError(f"cannot write to the data folder {root}: {error}") from error
+        raise Unavailable(f"{title} is not in {root} and could not be downloaded: {error}") from error
+    except (RuntimeError, HTTPException) as error:  # a wrong MD5, no web server: a log-in page, say
+        raise Unavailable(f"what was downloaded is not {title}: {error}") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def missing_files(kind: type, root: Path) -> list[Path]:
+    """-> the files that are not there, as paths below `root`. Raises DataError for a damaged one."""
+    from torchvision.datasets.utils import check_integrity
+
+    meta = kind.meta["filename"], kind.meta["md5"]
+    missing = []
+    for name, md5 in (*kind.train_list, *kind.test_list, meta):
+        path = root / kind.base_folder / name
+        if not path.exists():
+            missing.append(path.relative_to(root))
+        elif not check_integrity(path, md5):
+            raise DataError(
+                f"{path} is damaged: its MD5 is not the published one. "
+                "Delete that file and run again to download it afresh"
+            )
+    return missing
+
+
+def download_cifar(kind: type, root: Path) -> None:
+    """Fetch into a folder beside the target, verify, then move in only what is missing."""
+    from torchvision.datasets.utils import check_integrity, extract_archive
+
+    archive = root / kind.filename
+    if archive.exists() and not check_integrity(archive, kind.tgz_md5):
+        raise DataError(f"{archive} is damaged or incomplete: delete that file and run again")
+    with tempfile.TemporaryDirectory(dir=root, prefix=".partial-") as folder:
+        if archive.exists():
+            extract_archive(archive, folder)
+        else:
+            kind(folder, download=True)
+        (root / kind.base_folder).mkdir(exist_ok=True)
+        for path in missing_files(kind, root):
+            os.replace(folder / path, root / path)

@@ -1,0 +1,129 @@
+"""What a command line asks for -> a model, its recipe and its pictures."""
+
+import argparse
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+
+from swin_cifar import distributed
+from swin_cifar.checkpoint import Checkpoint, load_checkpoint
+from swin_cifar.config import MODELS, TrainConfig, preset_name, train_config
+from swin_cifar.data import DATA_SETS, ImageSet, load_data
+from swin_cifar.model import SwinTransformer, create_model
+from swin_cifar.pretrained import read_weights
+
+RUNS = Path("checkpoints/runs")  # what `train` makes; not part of the project
+VALIDATION_SIZE = 5000  # pictures held out of training at most, for every decision on the way
+MIN_BATCH, STEPS_PER_EPOCH = 8, 20  # of a small data set, where no batch size is asked for
+BODY_LR_SCALE = 0.3  # what pretrained weights learn at, in learning rates of the new head
+RECIPE_FIELDS = [field.name for field in fields(TrainConfig)]
+Start = tuple[SwinTransformer, TrainConfig, tuple[ImageSet, ImageSet | None, ImageSet], Path]
+
+
+class NothingToDo(Exception):
+    """What was asked for is done already; the message says so."""
+
+
+def new_run(args: argparse.Namespace) -> Start:
+    """-> model, recipe, (training, validation, test) pictures, path."""
+    if args.parent and args.preset:
+        raise ValueError("--from takes the architecture from the file: leave out --preset")
+    parent = read_weights(args.parent) if args.parent else None
+    preset = preset_name(args.preset or ("mini" if torch.cuda.is_available() else "nano"))
+    options = _recipe_options(args)
+    if parent:
+        options = {"body_lr_scale": BODY_LR_SCALE} | options
+    recipe = train_config(preset, **options)
+    size = args.size
+    if size is None and args.data not in (None, *DATA_SETS):  # a folder's pictures have none of their own
+        size = (parent.config if parent else MODELS[preset]).image_size
+    data = _load(args.data or "auto", args.data_root, size)
+    pictures = _hold_out(*data, args.validation_size)
+    training = pictures[0]
+    if "batch_size" not in options:  # of few pictures smaller ones, so that an epoch has some steps
+        few = max(MIN_BATCH, len(training) // STEPS_PER_EPOCH)
+        recipe = replace(recipe, batch_size=min(recipe.batch_size, few))
+    path = args.out or RUNS / f"{args.parent.stem if args.parent else preset}_{training.name}.pt"
+    if args.out and path.exists():
+        raise ValueError(f"{path} exists already: choose another --out")
+    torch.manual_seed(recipe.seed)
+    _, channels, _, side = training.images.shape
+    shape = {"num_classes": len(training.classes), "image_size": side, "in_channels": channels}
+    shape |= _given(args, "window_size", "patch_size")
+    if parent:
+        model, taken = parent.build(new_head=parent.classes not in (None, training.classes), **shape)
+        print(f"weights of {args.parent} ({taken.layout}):\n{taken}")
+    else:
+        model = create_model(preset, **shape)
+    return model.to(args.device), recipe, pictures, path
+
+
+def run_to_continue(args: argparse.Namespace) -> Start:
+    """-> the same, of the run saved at --resume."""
+    saved = load_checkpoint(args.resume)
+    fixed = [*RECIPE_FIELDS, "preset", "set", "validation_size", "size", "out", "parent"]
+    fixed += ["window_size", "patch_size"]
+    fixed += ["data"] * (saved.dataset["name"] in DATA_SETS)  # of a folder only the name is saved
+    if given := _given(args, *fixed):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"--resume goes on with the saved recipe: leave out {options}")
+    if saved.history is None:
+        raise ValueError(f"{args.resume} holds a model without its training: there is no run to continue")
+    if saved.resume_state is None and saved.history.results.test:
+        result = f"test accuracy on {saved.history.results.test}"
+        raise NothingToDo(f"{args.resume} has finished already, with {result}: nothing to do")
+    data = data_of(saved, args.data, args.data_root, args.resume)
+    pictures = _hold_out(*data, saved.history.validation_size)
+    return saved.model.to(args.device), saved.history.recipe, pictures, args.resume
+
+
+def _load(name, root, size=None):
+    """-> training and test pictures, the same in every process."""
+
+    def notice(why):
+        print(f"!!! NOT CIFAR-10: {why}. Training on shapes10, the built-in drawn pictures.")
+
+    with distributed.rank_zero_first():
+        training, test = load_data(name, root, notice=notice, size=size)
+    found = sorted(set(distributed.all_gather(training.name)))
+    if len(found) > 1:
+        raise RuntimeError(f"the processes found different data, {' and '.join(found)}: choose with --data")
+    return training, test
+
+
+def _hold_out(training, test, number=None):
+    """-> training, validation and test pictures; by default a tenth, and not more than VALIDATION_SIZE."""
+    number = min(VALIDATION_SIZE, len(training) // 10) if number is None else number
+    return (*training.split(number), test) if number else (training, None, test)
+
+
+def data_of(checkpoint: Checkpoint, given: str | None, root: str, path: str | Path) -> list[ImageSet]:
+    """-> training and test pictures as the model of a checkpoint takes them; `given`: the option --data."""
+    model, dataset = checkpoint.model.config, checkpoint.dataset
+    name = given or dataset["name"]
+    if name not in DATA_SETS and not given:
+        raise ValueError(f"{path} was trained on a folder named {name}: say where it is, with --data FOLDER")
+    parts = _load(name, root, model.image_size)
+    if parts[0].classes != tuple(dataset["classes"]):
+        raise ValueError(f"{path} knows other classes than {name}: {', '.join(dataset['classes'][:5])}, ...")
+    own = {"mean": dataset["mean"], "std": dataset["std"]}
+    return [replace(part.with_channels(model.in_channels), **own) for part in parts]
+
+
+def _recipe_options(args):
+    """{field of TrainConfig: value} for what the command line overrides."""
+    options = _given(args, *RECIPE_FIELDS)
+    for setting in args.set or ():
+        name, _, value = setting.partition("=")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError(f"--set takes FIELD=VALUE with a number, true or false, got {setting}") from None
+    return options
+
+
+def _given(args, *names):
+    """{option: value} for those of these options that were given."""
+    return {name: value for name, value in vars(args).items() if name in names and value is not None}
