@@ -1,8 +1,6 @@
 """Data sets as uint8 tensors, and batched augmentation."""
 
 import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from swin_cifar.config import TrainConfig
-from swin_cifar.downloads import DataError, Unavailable, download_cifar, fetching, missing_files
+from swin_cifar.downloads import (
+    DataError,
+    Unavailable,
+    download_cifar,
+    fetching,
+    missing_files,
+    read_fashion_mnist,
+)
+from swin_cifar.folders import read_folder, read_parts
 from swin_cifar.shapes10 import SHAPES, draw_shapes
 
 
@@ -89,13 +95,9 @@ class ImageSet:
         return replace(self, images=images, mean=mean, std=std)
 
     @classmethod
-    def from_folder(
-        cls, path: str | Path, size: int = 32, classes: Sequence[str] | None = None
-    ) -> "ImageSet":
+    def from_folder(cls, path: str | Path, size: int = 32) -> "ImageSet":
         """All pictures of a folder with a folder for each class: `folders.read_folder`."""
-        from swin_cifar.folders import read_folder  # which needs this file
-
-        return read_folder(path, size, classes)
+        return _folder_set(path, (read_folder(path, size),))[0]
 
     def split(self, held_out: int, seed: int = 0) -> "tuple[ImageSet, ImageSet]":
         """-> (the others, `held_out` pictures drawn at random by `seed`). Raises ValueError if too many."""
@@ -135,8 +137,6 @@ def load_data(
     elif name in loaders:
         found = loaders[name](root, download)
     elif Path(name).expanduser().is_dir():
-        from swin_cifar.folders import load_folder  # which needs this file
-
         return load_folder(name, size or 32)
     else:
         raise ValueError(
@@ -146,10 +146,6 @@ def load_data(
 
 
 # --- published sets (torchvision is slow to import, so not before one is asked for) ------
-
-_FASHION_MNIST = [
-    f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
-]
 
 
 def load_cifar10(root: str | Path = "data", download: bool = True) -> tuple[ImageSet, ImageSet]:
@@ -193,26 +189,26 @@ def load_fashion_mnist(root: str | Path = "data", download: bool = True) -> tupl
     Downloads into `root` what is missing there. Raises as `load_cifar10`.
     (Xiao et al. 2017, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms".)
     """
-    from torchvision.datasets import FashionMNIST
-
-    root = Path(root).expanduser()
-    raw = root / "FashionMNIST" / "raw"
-    if missing := [name for name in _FASHION_MNIST if not (raw / name).exists()]:
-        with (
-            fetching("Fashion-MNIST", root, "FashionMNIST", download),
-            tempfile.TemporaryDirectory(dir=root, prefix=".partial-") as folder,
-        ):
-            FashionMNIST(folder, download=True)
-            raw.mkdir(parents=True, exist_ok=True)
-            for name in missing:
-                os.replace(Path(folder, "FashionMNIST", "raw", name), raw / name)
-    try:
-        parts = [FashionMNIST(root, train=train, download=False) for train in (True, False)]
-        if any(len(part.data) != len(part.targets) for part in parts):
-            raise ValueError("there are not as many labels as pictures")
-    except Exception as error:  # torchvision checks what it reads by assertions and the like
-        raise DataError(f"a file in {raw} is damaged ({error}): delete that folder and run again") from error
+    parts = read_fashion_mnist(Path(root).expanduser(), download)
     return _as_sets("fashion-mnist", parts, [part.data[:, None].contiguous() for part in parts])
+
+
+def load_folder(path: str | Path, size: int = 32, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """-> (train, test) of a folder with `train` and `test`, or of one that is split by `seed`.
+
+    Each of them has a folder for every class. Without `test` (or `val`) a fifth of each class is
+    held out. Pictures are turned upright and made RGB; their middle square is scaled to `size` x `size`.
+    The set is named like the folder. Raises DataError as `folders.read_folder`, and where the same
+    picture is in both parts or in two classes.
+    """
+    return _folder_set(path, read_parts(path, size, seed))
+
+
+def _folder_set(path, parts):
+    mean, std = channel_statistics(parts[0].images)
+    std = tuple(value or 1.0 for value in std)  # of pictures of one colour
+    name = Path(path).expanduser().resolve().name
+    return tuple(ImageSet(name, part.classes, mean, std, part.images, part.labels) for part in parts)
 
 
 def _as_sets(name, raw, images):

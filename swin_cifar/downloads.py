@@ -76,3 +76,27 @@ def download_cifar(kind: type, root: Path) -> None:
         (root / kind.base_folder).mkdir(exist_ok=True)
         for path in missing_files(kind, root):
             os.replace(folder / path, root / path)
+
+
+def read_fashion_mnist(root: Path, download: bool) -> list:
+    """-> torchvision's FashionMNIST, train and test; fetches what is missing. Raises as `fetching`."""
+    from torchvision.datasets import FashionMNIST
+
+    raw = root / "FashionMNIST" / "raw"
+    names = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+    if missing := [name for name in names if not (raw / name).exists()]:
+        with (
+            fetching("Fashion-MNIST", root, "FashionMNIST", download),
+            tempfile.TemporaryDirectory(dir=root, prefix=".partial-") as folder,
+        ):
+            FashionMNIST(folder, download=True)
+            raw.mkdir(parents=True, exist_ok=True)
+            for name in missing:
+                os.replace(Path(folder, "FashionMNIST", "raw", name), raw / name)
+    try:
+        parts = [FashionMNIST(root, train=train, download=False) for train in (True, False)]
+        if any(len(part.data) != len(part.targets) for part in parts):
+            raise ValueError("there are not as many labels as pictures")
+    except Exception as error:  # torchvision checks what it reads by assertions and the like
+        raise DataError(f"a file in {raw} is damaged ({error}): delete that folder and run again") from error
+    return parts

@@ -1,4 +1,4 @@
-"""A folder of pictures, one folder for each class, as a data set."""
+"""The pictures of a folder, a folder for each class: read, checked, split."""
 
 import os
 from collections import Counter
@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from swin_cifar.data import DataError, ImageSet, channel_statistics
+from swin_cifar.downloads import DataError
 from swin_cifar.pictures import PictureError, is_named_picture, load_picture, to_tensor
 from swin_cifar.system import memory, shows_bars
 
@@ -21,48 +22,46 @@ TEST_SHARE = 0.2  # of each class, where there is no such folder
 NAMED = 5  # files that an error names; more are counted
 
 
-def load_folder(path: str | Path, size: int = 32, seed: int = 0) -> tuple[ImageSet, ImageSet]:
-    """-> (train, test) of a folder with `train` and `test`, or of one that is split by `seed`.
+class Pictures(NamedTuple):
+    """The pictures of a folder with a folder for each class, in the order of their names."""
 
-    Each of them has a folder for every class. Without `test` (or `val`) a fifth of each class is
-    held out. Pictures are turned upright and made RGB; their middle square is scaled to `size` x `size`.
-    The set is named like the folder. Raises DataError, naming files, where pictures cannot be read, a
-    class is empty or unknown, there is only one, the same picture is in both parts, or where they would
-    take more than half of the memory.
-    """
+    images: Tensor  # (n, 3, size, size) uint8
+    labels: Tensor  # (n,) int64, an index into `classes`
+    classes: tuple[str, ...]
+    files: list[Path]
+
+    def subset(self, indices: list[int]) -> "Pictures":
+        """Those at `indices`."""
+        files = [self.files[i] for i in indices]
+        return Pictures(self.images[indices], self.labels[indices], self.classes, files)
+
+
+def read_parts(path: str | Path, size: int, seed: int) -> tuple[Pictures, Pictures]:
+    """-> those to train and those to test, as `data.load_folder` describes it. Raises DataError."""
     path = Path(path).expanduser()
     parts = {name.lower(): path / name for name in _folders(path)}
     test_name = next((name for name in TEST_NAMES if name in parts), None)
     if "train" in parts and test_name:
-        train, of_train = _read(parts["train"], size)
-        test, of_test = _read(parts[test_name], size, train.classes)
-        _check_apart(train, of_train, test, of_test)
-    elif "train" in parts or test_name:
+        train = read_folder(parts["train"], size)
+        test = read_folder(parts[test_name], size, train.classes)
+        _check_apart(train, test)
+        return train, test
+    if "train" in parts or test_name:
         there = "train" if "train" in parts else test_name
         raise DataError(
             f"{path} has a folder {there!r}, but not its counterpart: it needs `train` and `test`, "
             "or a folder for each class"
         )
-    else:
-        whole, files = _read(path, size)
-        train, test = _split(whole, files, seed)
-    name = path.resolve().name
-    mean, std = channel_statistics(train.images)
-    std = tuple(value or 1.0 for value in std)  # pictures of one colour
-    return tuple(ImageSet(name, train.classes, mean, std, s.images, s.labels) for s in (train, test))
+    return _split(read_folder(path, size), seed)
 
 
-def read_folder(path: str | Path, size: int = 32, classes: Sequence[str] | None = None) -> ImageSet:
-    """-> all pictures of a folder with a folder for each class, in the order of their names.
+def read_folder(path: str | Path, size: int, classes: Sequence[str] | None = None) -> Pictures:
+    """-> all pictures of a folder. `classes`: those that its folders must be among, in this order.
 
-    `classes`: those that the folders must be among, in this order, instead of the folders' own
-    names. Raises DataError as `load_folder` does.
+    Raises DataError, naming files, for what cannot be read, for an empty or an unknown class, for fewer
+    than two classes, and where the pictures would take more than half of the memory.
     """
-    return _read(Path(path).expanduser(), size, classes)[0]
-
-
-def _read(path, size, classes=None):
-    """-> ImageSet, the files it was read from."""
+    path = Path(path).expanduser()
     files, classes = _files(path, classes)
     need, have = len(files) * 3 * size**2, memory()
     if have and need > have / 2:
@@ -82,9 +81,8 @@ def _read(path, size, classes=None):
                 images[index] = found
     if unreadable:
         raise DataError(f"{_some(unreadable)}: mend or delete what cannot be read")
-    mean, std = (0.5,) * 3, (0.5,) * 3  # until it is known which pictures are for training
     labels = torch.tensor([label for _, label in files])
-    return ImageSet(path.name, tuple(classes), mean, std, images, labels), [file for file, _ in files]
+    return Pictures(images, labels, tuple(classes), [file for file, _ in files])
 
 
 def _files(path, known):
@@ -146,15 +144,16 @@ def _tensor(file, size):
         return error
 
 
-def _split(whole, files, seed):
+def _split(whole, seed):
     """-> train, test: a fifth of each class held out, of equal pictures none."""
     digests, labels = [_digest(image) for image in whole.images], whole.labels.tolist()
+    _check_one_class(whole, digests)
     copies, totals = Counter(digests), Counter(labels)
     alone = {label: [] for label in range(len(whole.classes))}  # those without a copy, in a random order
-    for i in torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed)).tolist():
+    for i in torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist():
         if copies[digests[i]] == 1:
             alone[labels[i]].append(i)
-    test = []
+    test = set()
     for label, candidates in alone.items():
         total = totals[label]
         if not candidates or total < 2:
@@ -162,25 +161,23 @@ def _split(whole, files, seed):
                 f"the class {whole.classes[label]!r} has {total} picture{'s' * (total > 1)}, too few to hold "
                 "out one that differs from the others: add some, or make folders `train` and `test`"
             )
-        test += candidates[: max(1, min(round(TEST_SHARE * total), total - 1))]
-    held_out = torch.zeros(len(whole), dtype=torch.bool)
-    held_out[test] = True
-    _check_one_class(whole, files, digests)
-    return whole.subset(~held_out), whole.subset(held_out)
+        test.update(candidates[: max(1, min(round(TEST_SHARE * total), total - 1))])
+    train = [i for i in range(len(labels)) if i not in test]
+    return whole.subset(train), whole.subset(sorted(test))
 
 
-def _check_apart(train, of_train, test, of_test):
+def _check_apart(train, test):
     """Raise where a picture is in both parts: an accuracy on it would say nothing."""
-    seen = {_digest(image): file for image, file in zip(train.images, of_train)}
-    found = ((file, seen.get(_digest(image))) for image, file in zip(test.images, of_test))
+    seen = {_digest(image): file for image, file in zip(train.images, train.files)}
+    found = ((file, seen.get(_digest(image))) for image, file in zip(test.images, test.files))
     if both := [f"{file} = {other}" for file, other in found if other]:
         raise DataError(f"the same picture to train and to test: {_some(both)}: delete one of them")
 
 
-def _check_one_class(data, files, digests):
+def _check_one_class(whole, digests):
     """Raise where the same picture is in two classes."""
     first = {}
-    for digest, label, file in zip(digests, data.labels.tolist(), files):
+    for digest, label, file in zip(digests, whole.labels.tolist(), whole.files):
         other_label, other = first.setdefault(digest, (label, file))
         if other_label != label:
             raise DataError(f"the same picture in two classes: {other} = {file}: delete one of them")

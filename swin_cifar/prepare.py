@@ -43,7 +43,7 @@ def new_run(args: argparse.Namespace) -> Start:
     pictures = _hold_out(*data, args.validation_size)
     training = pictures[0]
     if "batch_size" not in options:  # of few pictures smaller ones, so that an epoch has some steps
-        few = max(MIN_BATCH, len(training) // STEPS_PER_EPOCH)
+        few = max(1, len(training) // STEPS_PER_EPOCH // MIN_BATCH) * MIN_BATCH
         recipe = replace(recipe, batch_size=min(recipe.batch_size, few))
     path = args.out or RUNS / f"{args.parent.stem if args.parent else preset}_{training.name}.pt"
     if args.out and path.exists():

@@ -175,7 +175,7 @@ def test_where_cifar10_is_nothing_else_is_said(pictures, capsys, monkeypatch):
 
 
 def test_cifar10_that_cannot_be_had_is_one_line(capsys, monkeypatch):
-    def download(root):
+    def download(kind, root):
         raise OSError("no network")
 
     monkeypatch.setattr(data, "download_cifar", download)

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from swin_cifar import folders
-from swin_cifar.data import DataError, ImageSet, load_data
-from swin_cifar.folders import load_folder, read_folder
+from swin_cifar.data import DataError, ImageSet, load_data, load_folder
+from swin_cifar.folders import read_folder
 
 CLASSES = ("Ωmega", "cat", "dog & co", "猫")
 
@@ -107,7 +107,7 @@ def test_other_files_and_hidden_folders_do_not_matter(folder):
     (folder / ".git").mkdir()
     (folder / "__MACOSX").mkdir()
     (folder / "readme.md").write_text("hello")
-    assert len(read_folder(folder)) == 20
+    assert len(read_folder(folder, 8).files) == 20
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
@@ -118,7 +118,7 @@ def test_links_lead_to_pictures_once_and_round_no_circle(folder, tmp_path):
     outside.mkdir()
     picture(99).save(outside / "new.png")
     (folder / "cat" / "more").symlink_to(outside)
-    assert read_folder(folder).labels.bincount().tolist() == [6, 5, 5, 5]
+    assert read_folder(folder, 8).labels.bincount().tolist() == [6, 5, 5, 5]
 
 
 def test_hundreds_of_tiny_classes(tmp_path):
@@ -246,7 +246,7 @@ def test_two_bad_parts_are_one_line(folder, damage):
 
 def test_a_set_larger_than_half_of_the_memory_is_refused_before_it_is_read(folder, monkeypatch):
     monkeypatch.setattr(folders, "memory", lambda: 2 * 20 * 3 * 32 * 32)
-    assert len(read_folder(folder, 32)) == 20
+    assert len(read_folder(folder, 32).files) == 20
     monkeypatch.setattr(folders, "load_picture", lambda file: pytest.fail("read"))
     with pytest.raises(
         DataError, match=r"has 20 pictures. At 33 x 33 pixels they take 0.0 GB, more than half"
