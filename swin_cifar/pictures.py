@@ -39,17 +39,12 @@ def load_picture(source: str | Path | bytes | Image.Image | np.ndarray) -> Image
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return _to_rgb(_upright(source))
+    file = _file(source)
+    if isinstance(source, bytes):
+        source = "what was handed over"
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]  # AVIF depends on Pillow's version
     text_limit, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, MAX_METADATA
-    if isinstance(source, bytes):
-        file, source = io.BytesIO(source), "what was handed over"
-    elif "://" in str(source):
-        file = io.BytesIO(_download(source))
-    elif os.path.isfile(source):
-        file = source
-    else:
-        raise PictureError(f"there is no file {source}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below is stricter
@@ -74,6 +69,17 @@ def load_picture(source: str | Path | bytes | Image.Image | np.ndarray) -> Image
         raise PictureError(f"{source} is not a picture that can be read: {error}") from error
     finally:
         PngImagePlugin.MAX_TEXT_CHUNK = text_limit
+
+
+def _file(source):
+    """-> what Pillow opens: a path, or bytes in memory."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if "://" in str(source):
+        return io.BytesIO(_download(source))
+    if not os.path.isfile(source):
+        raise PictureError(f"there is no file {source}")
+    return source
 
 
 def to_tensor(picture: Image.Image, size: int, channels: int = 3) -> Tensor:

@@ -129,6 +129,43 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is():
     assert np.array_equal(to_tensor(Image.fromarray(pixels), 32).permute(1, 2, 0).numpy(), pixels)
 
 
+# --- pictures that are in memory ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3), (6, 5, 4)])
+def test_arrays_pictures_and_bytes_are_read_as_the_file_is(shape, tmp_path):
+    array = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "picture.png")
+    expected = np.asarray(load_picture(tmp_path / "picture.png"))
+    for source in (array, array / 255, Image.fromarray(array), (tmp_path / "picture.png").read_bytes()):
+        assert np.array_equal(np.asarray(load_picture(source)), expected)
+    assert expected.shape == (6, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), r"must be \(H, W\), .*, got \(4, 4, 2\)"),
+        (np.zeros((0, 4), np.uint8), r"got \(0, 4\)"),
+        (np.zeros(4, np.uint8), r"got \(4,\)"),
+        (np.full((4, 4), 2.0), r"floats must lie in \[0, 1\]"),
+        (np.full((4, 4), np.nan), r"floats must lie in \[0, 1\]"),
+        (np.zeros((4, 4), np.int64), "must hold bytes, or floats .*, got int64"),
+        (b"hello", "what was handed over is not a picture that can be read"),
+    ],
+)
+def test_what_is_no_picture_in_memory_is_one_line(source, says):
+    with pytest.raises(PictureError, match=says) as error:
+        load_picture(source)
+    assert "\n" not in str(error.value)
+
+
+def test_grey_for_a_model_of_one_channel():
+    picture = Image.new("RGB", (8, 8), (200, 100, 0))
+    assert to_tensor(picture, 4, channels=1).shape == (1, 4, 4)
+    assert (to_tensor(picture, 4, channels=1) == picture.convert("L").getpixel((0, 0))).all()
+
+
 # --- what is refused --------------------------------------------------------------------
 
 NOISE = np.random.default_rng(0).integers(256, size=(20, 20, 3), dtype=np.uint8)
