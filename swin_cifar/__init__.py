@@ -7,7 +7,10 @@ from swin_cifar.data import (
     ImageSet,
     channel_statistics,
     load_cifar10,
+    load_cifar100,
     load_data,
+    load_fashion_mnist,
+    load_folder,
     load_shapes10,
     mixup_cutmix,
     normalize,
@@ -20,6 +23,7 @@ from swin_cifar.layers import MLP, DropPath, PatchEmbed, PatchMerging, WindowAtt
 from swin_cifar.model import SwinStage, SwinTransformer, SwinTransformerBlock, create_model
 from swin_cifar.pictures import PictureError
 from swin_cifar.predict import predict, predict_logits
+from swin_cifar.pretrained import WeightsError, pretrained_model
 from swin_cifar.run import TrainingDiverged
 from swin_cifar.training import evaluate, fit, learning_rate, train_and_test
 from swin_cifar.weights import (
@@ -41,11 +45,12 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP", "Checkpoint", "CheckpointError", "DataError", "DropPath", "History", "ImageSet", "Metrics",
     "PatchEmbed", "PatchMerging", "PictureError", "SwinConfig", "SwinStage", "SwinTransformer",
-    "SwinTransformerBlock", "TrainConfig", "TrainingDiverged", "WindowAttention", "attention_maps",
-    "channel_statistics", "create_model", "evaluate", "fit", "learning_rate", "load_checkpoint",
-    "load_cifar10", "load_data", "load_official_weights", "load_shapes10", "load_torchvision_weights",
-    "mixup_cutmix", "model_config", "msa_multiply_adds", "normalize", "official_state_dict", "predict",
-    "predict_logits", "random_crop_flip", "relative_position_index", "save_checkpoint",
-    "shifted_window_mask", "torchvision_state_dict", "train_and_test", "train_config", "training_batch",
-    "window_msa_multiply_adds", "window_partition", "window_reverse",
+    "SwinTransformerBlock", "TrainConfig", "TrainingDiverged", "WeightsError", "WindowAttention",
+    "attention_maps", "channel_statistics", "create_model", "evaluate", "fit", "learning_rate",
+    "load_checkpoint", "load_cifar10", "load_cifar100", "load_data", "load_fashion_mnist",
+    "load_folder", "load_official_weights", "load_shapes10", "load_torchvision_weights", "mixup_cutmix",
+    "model_config", "msa_multiply_adds", "normalize", "official_state_dict", "predict",
+    "predict_logits", "pretrained_model", "random_crop_flip", "relative_position_index",
+    "save_checkpoint", "shifted_window_mask", "torchvision_state_dict", "train_and_test",
+    "train_config", "training_batch", "window_msa_multiply_adds", "window_partition", "window_reverse",
 ]  # fmt: skip

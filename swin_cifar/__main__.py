@@ -1,7 +1,6 @@
 """Train, evaluate, use and measure a Swin Transformer on CIFAR-10."""
 
 import argparse
-import itertools
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from swin_cifar.config import MODELS
 from swin_cifar.curves import plot_history
 from swin_cifar.data import DATA_SETS, Unavailable, load_cifar10
 from swin_cifar.explainer.build import drawings, explain_page
+from swin_cifar.folders import walk
 from swin_cifar.history import History
 from swin_cifar.pictures import PictureError, is_named_picture
 from swin_cifar.predict import predict_many
@@ -130,10 +130,11 @@ def predict_pictures(args: argparse.Namespace) -> int:
     sources, failed = [], 0
     for given in args.pictures:
         found = _pictures_at(given)
-        failed = failed if found else fail(f"there are no pictures in {given}")
+        if not found:
+            failed = fail(f"there are no pictures in {given}")
         sources += found
-    sources = iter(sources)
-    while batch := list(itertools.islice(sources, PREDICT_BATCH)):
+    for start in range(0, len(sources), PREDICT_BATCH):
+        batch = sources[start : start + PREDICT_BATCH]
         answers = predict_many(checkpoint, [sys.stdin.buffer.read() if s == "-" else s for s in batch])
         for source, answer in zip(batch, answers):
             if isinstance(answer, PictureError):
@@ -141,7 +142,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
                 continue
             best = answer[: args.top]
             if args.json:
-                print(json.dumps({"picture": str(source), "classes": dict(best)}, ensure_ascii=False))
+                print(json.dumps({"picture": str(source), "classes": best}))
             else:
                 print(f"{source}: {', '.join(f'{name} {probability:.1%}' for name, probability in best)}")
     return failed
@@ -182,7 +183,7 @@ def _pictures_at(source):
     """A file, an address or "-" is one picture; a folder, all files in it and below."""
     if "://" in source or not os.path.isdir(source):
         return [source]
-    return sorted(str(path) for path in Path(source).rglob("*") if path.is_file() and is_named_picture(path))
+    return [str(path) for path in walk(source) if is_named_picture(path)]
 
 
 def _newest():
@@ -242,7 +243,9 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--validation-size", type=int, help=validation)
     p.add_argument(
-        "--size", type=_positive, help="side that pictures are scaled to (default: their own; a folder's 32)"
+        "--size",
+        type=_positive,
+        help="side that pictures are scaled to (default: their own, or the model's)",
     )
     p.add_argument("--seed", type=int, help="of the weights, the order and the augmentation")
     p.add_argument("--out", type=Path, help=f"checkpoint to write (default: a new one in {RUNS})")

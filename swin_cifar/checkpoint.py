@@ -20,7 +20,7 @@ from swin_cifar.model import SwinTransformer
 from swin_cifar.system import first_line, write_atomically
 
 SUMS = "SHA256SUMS"  # beside the checkpoints that ship
-_FORMAT = "swin_cifar 1"
+FORMAT = "swin_cifar 1"  # of our files
 
 
 class CheckpointError(RuntimeError):
@@ -62,7 +62,7 @@ def save_checkpoint(
     }
     config = _check(path, model, data["classes"])
     content = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "config": asdict(config),
         "model": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
         "dataset": data,
@@ -137,7 +137,7 @@ def _read(path):
         raise CheckpointError(f"{path} is no checkpoint, or holds code: refused, nothing was run") from None
     except Exception as error:  # torch raises many kinds for damage
         raise CheckpointError(f"{path} is damaged or truncated: {first_line(error)}") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a swin_cifar checkpoint: try load_torchvision_weights or load_official_weights"
         )

@@ -1,6 +1,7 @@
 """Data sets as uint8 tensors, and batched augmentation."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from swin_cifar.config import TrainConfig
 from swin_cifar.downloads import (
     DataError,
     Unavailable,
+    check_memory,
     download_cifar,
     fetching,
     missing_files,
@@ -70,14 +72,16 @@ class ImageSet:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def resized(self, size: int) -> "ImageSet":
-        """The same pictures, their middle square scaled to `size` x `size`."""
+        """The same pictures, their middle square scaled to `size` x `size`. Raises DataError if too many."""
         if self.images.shape[-2:] == (size, size):
             return self
-        from torchvision.transforms.v2.functional import center_crop, resize  # slow to import
+        from torchvision.transforms.v2.functional import InterpolationMode, center_crop, resize  # slow
 
-        side = min(self.images.shape[-2:])
-        parts = self.images.split(1000)
-        return replace(self, images=torch.cat([resize(center_crop(x, side), [size, size]) for x in parts]))
+        check_memory(self.name, len(self), self.images.shape[1], size)
+        side, images = min(self.images.shape[-2:]), self.images.new_empty(*self.images.shape[:2], size, size)
+        for old, new in zip(self.images.split(1000), images.split(1000)):
+            new[:] = resize(center_crop(old, side), [size, size], InterpolationMode.BICUBIC)
+        return replace(self, images=images)
 
     def with_channels(self, channels: int) -> "ImageSet":
         """The same pictures in colour (3) or in grey (1). Raises ValueError for another number."""
@@ -171,7 +175,7 @@ def load_cifar100(root: str | Path = "data", download: bool = True) -> tuple[Ima
 def _load_cifar(name, kind, root, download):
     """`kind`: torchvision's CIFAR10 or CIFAR100."""
     root = Path(root).expanduser()
-    if (root / kind.meta["filename"]).exists():
+    if (root / kind.meta["filename"]).exists() and (root / kind.test_list[0][0]).exists():
         raise DataError(
             f"{root} is the folder of {_title(kind)} itself: give the one above it, {root.parent}"
         )
@@ -207,7 +211,9 @@ def load_folder(path: str | Path, size: int = 32, seed: int = 0) -> tuple[ImageS
 def _folder_set(path, parts):
     mean, std = channel_statistics(parts[0].images)
     std = tuple(value or 1.0 for value in std)  # of pictures of one colour
-    name = Path(path).expanduser().resolve().name
+    name = Path(os.path.abspath(Path(path).expanduser())).name
+    if name in (*DATA_SETS, "auto", ""):  # the name of a published set; the root of a disk
+        name = f"my-{name}".rstrip("-")
     return tuple(ImageSet(name, part.classes, mean, std, part.images, part.labels) for part in parts)
 
 

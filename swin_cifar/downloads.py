@@ -9,6 +9,8 @@ from errno import EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS
 from http.client import HTTPException
 from pathlib import Path
 
+from swin_cifar.system import memory
+
 _OF_THE_DISK = {EACCES, EDQUOT, EEXIST, ENOSPC, ENOTDIR, EPERM, EROFS}
 SILENCE_SECONDS = 30  # a download that says nothing for so long is given up
 
@@ -19,6 +21,16 @@ class DataError(RuntimeError):
 
 class Unavailable(DataError):
     """A data set is neither in the folder nor available from the network."""
+
+
+def check_memory(what: str | Path, count: int, channels: int, size: int) -> None:
+    """Raise DataError where so many pictures of `size` x `size` pixels need over half of the memory."""
+    need, have = count * channels * size**2, memory()
+    if have and need > have / 2:
+        raise DataError(
+            f"{what} has {count:,} pictures. At {size} x {size} pixels they take {need / 1e9:,.1f} GB, "
+            f"more than half of this machine's memory ({have / 1e9:,.0f} GB): choose a smaller size, or fewer"
+        )
 
 
 @contextmanager

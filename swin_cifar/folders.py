@@ -1,6 +1,7 @@
 """The pictures of a folder, a folder for each class: read, checked, split."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from swin_cifar.downloads import DataError
+from swin_cifar.downloads import DataError, check_memory
 from swin_cifar.pictures import PictureError, is_named_picture, load_picture, to_tensor
-from swin_cifar.system import memory, shows_bars
+from swin_cifar.system import shows_bars
 
 TEST_NAMES = ("test", "val", "valid", "validation")  # what the folder of test pictures may be called
 TEST_SHARE = 0.2  # of each class, where there is no such folder
@@ -49,10 +50,10 @@ def read_parts(path: str | Path, size: int, seed: int) -> tuple[Pictures, Pictur
     if "train" in parts or test_name:
         there = "train" if "train" in parts else test_name
         raise DataError(
-            f"{path} has a folder {there!r}, but not its counterpart: it needs `train` and `test`, "
-            "or a folder for each class"
+            f"{path} has a folder {there!r}, but not its counterpart: it needs `train` and `test`, or a "
+            f"folder for each class (if {there!r} is a class, give it another name)"
         )
-    return _split(read_folder(path, size), seed)
+    return _split(read_folder(path, size), path, seed)
 
 
 def read_folder(path: str | Path, size: int, classes: Sequence[str] | None = None) -> Pictures:
@@ -63,12 +64,7 @@ def read_folder(path: str | Path, size: int, classes: Sequence[str] | None = Non
     """
     path = Path(path).expanduser()
     files, classes = _files(path, classes)
-    need, have = len(files) * 3 * size**2, memory()
-    if have and need > have / 2:
-        raise DataError(
-            f"{path} has {len(files):,} pictures. At {size} x {size} pixels they take {need / 1e9:,.1f} GB, "
-            f"more than half of this machine's memory ({have / 1e9:,.0f} GB): choose a smaller size, or fewer"
-        )
+    check_memory(path, len(files), 3, size)
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     unreadable = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes outside Python's lock
@@ -93,38 +89,48 @@ def _files(path, known):
     if len(known or names) < 2:
         found = f"only one, {names[0]}" if names else "none"
         raise DataError(f"{path} needs a folder for each of at least two classes, and has {found}")
-    classes, files, seen, empty = list(known or names), [], set(), []
+    classes, files, seen, empty = list(known or names), [], {}, []
+    others = Counter()  # files that are no pictures, by ending
     for name in names:
-        others, count = Counter(), 0
-        for file in _walk(path / name):
+        before, no_pictures = len(files), Counter()
+        for file in walk(path / name):
             if not is_named_picture(file):
-                others[file.suffix.lower() or "no ending"] += 1
-            elif (real := os.path.realpath(file)) not in seen:
-                seen.add(real)
+                no_pictures[file.suffix.lower() or "no ending"] += 1
+                continue
+            first_name, first = seen.setdefault(os.path.realpath(file), (name, file))
+            if first is file:
                 files.append((file, classes.index(name)))
-                count += 1
-        if not count and not known:
-            hint = f" (but {sum(others.values())} other files: {', '.join(others)})" if others else ""
-            empty.append(f"{path / name}{hint}")
+            elif first_name != name:
+                raise DataError(f"the same picture in two classes: {first} = {file}: delete one of them")
+        if len(files) == before and not known:
+            empty.append(f"{path / name}" + (f" (but {_counts(no_pictures)})" if no_pictures else ""))
+        others += no_pictures
     if empty:
         raise DataError(f"no pictures in {_some(empty)}: put some there, or delete the folder")
     if not files:
         raise DataError(f"no pictures in {path}")
+    if others:
+        warnings.warn(f"{path}: left out are files that are no pictures: {_counts(others)}", stacklevel=2)
     return files, classes
 
 
 def _folders(path):
     """The names of the folders in one, sorted; hidden ones left out."""
     try:
-        return sorted(
-            entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name[0] not in "._"
-        )
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not _hidden(entry.name))
     except OSError as error:
         raise DataError(f"cannot read the folder {path}: {error.strerror}") from None
 
 
-def _walk(path) -> Iterable[Path]:
-    """The files below a folder in the order of their names, through links, but round no circle."""
+def _hidden(name):
+    return name.startswith((".", "@")) or name == "__MACOSX"  # "@eaDir": thumbnails of a network disk
+
+
+def walk(path: str | Path) -> Iterable[Path]:
+    """The files below a folder in the order of their names, through links, but round no circle.
+
+    What is hidden is left out: thumbnails, for example.
+    """
     walked = set()
     for folder, below, files in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
@@ -132,8 +138,12 @@ def _walk(path) -> Iterable[Path]:
             below.clear()
             continue
         walked.add(real)
-        below.sort()
-        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+        below[:] = sorted(name for name in below if not _hidden(name))
+        yield from (Path(folder, name) for name in sorted(files) if not _hidden(name))
+
+
+def _counts(endings):
+    return ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
 
 
 def _tensor(file, size):
@@ -144,13 +154,21 @@ def _tensor(file, size):
         return error
 
 
-def _split(whole, seed):
-    """-> train, test: a fifth of each class held out, of equal pictures none."""
+def _split(whole, path, seed):
+    """-> train, test: a fifth of each class held out, of equal pictures none.
+
+    A hash of its name decides for each file: it stays where it is when others come or go.
+    """
+
+    def place(i):
+        name = whole.files[i].relative_to(path).as_posix()
+        return sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
+
     digests, labels = [_digest(image) for image in whole.images], whole.labels.tolist()
     _check_one_class(whole, digests)
     copies, totals = Counter(digests), Counter(labels)
-    alone = {label: [] for label in range(len(whole.classes))}  # those without a copy, in a random order
-    for i in torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist():
+    alone = {label: [] for label in range(len(whole.classes))}  # those without a copy, as by chance
+    for i in sorted(range(len(labels)), key=place):
         if copies[digests[i]] == 1:
             alone[labels[i]].append(i)
     test = set()
@@ -167,7 +185,9 @@ def _split(whole, seed):
 
 
 def _check_apart(train, test):
-    """Raise where a picture is in both parts: an accuracy on it would say nothing."""
+    """Raise where a picture is in both parts (an accuracy on it would say nothing) or in two classes."""
+    for part in (train, test):
+        _check_one_class(part, map(_digest, part.images))
     seen = {_digest(image): file for image, file in zip(train.images, train.files)}
     found = ((file, seen.get(_digest(image))) for image, file in zip(test.images, test.files))
     if both := [f"{file} = {other}" for file, other in found if other]:

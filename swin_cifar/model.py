@@ -187,12 +187,15 @@ def create_model(name: str, **overrides: Any) -> SwinTransformer:
     return SwinTransformer(model_config(name, **overrides))
 
 
-def freeze_stages(model: SwinTransformer, number: int) -> None:
+def freeze_stages(model: SwinTransformer, number: int) -> list[nn.Parameter]:
     """The first `number` stages learn nothing any more, nor, if there are any, does the patches' embedding.
 
-    Raises ValueError for more stages than there are.
+    -> the parameters that learned before. Raises ValueError for more stages than there are.
     """
     if number > len(model.stages):
         raise ValueError(f"cannot freeze {number} stages of a model that has {len(model.stages)}")
-    for part in (model.patch_embed, *model.stages[:number]) if number else ():
-        part.requires_grad_(False)
+    parts = (model.patch_embed, *model.stages[:number]) if number else ()
+    learned = [p for part in parts for p in part.parameters() if p.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    return learned

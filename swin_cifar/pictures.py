@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,38 +37,65 @@ def load_picture(source: str | Path | bytes | Image.Image | np.ndarray) -> Image
     """
     if isinstance(source, np.ndarray):
         source = _from_array(source)
-    if isinstance(source, Image.Image):
-        return _to_rgb(_upright(source))
-    file = _file(source)
-    if isinstance(source, bytes):
-        source = "what was handed over"
-    Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]  # AVIF depends on Pillow's version
-    text_limit, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, MAX_METADATA
+    if not isinstance(source, (str, Path, bytes, Image.Image)):
+        raise PictureError(f"a path, an address, bytes, Pillow's picture or an array, not {type(source)}")
+    name = source if isinstance(source, (str, Path)) else "what was handed over"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below is stricter
-            picture = Image.open(file, formats=formats)
-        with picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                picture.draft(None, (2048, 2048))  # of a JPEG
-            if picture.width * picture.height > MAX_PIXELS:
-                size = f"{picture.width} x {picture.height} pixels"
-                raise PictureError(f"{source} has {size}; more than {MAX_PIXELS:,} are refused")
-            picture.load()
-            return _to_rgb(_upright(picture))
+        if isinstance(source, Image.Image):
+            return _to_rgb(_upright(source))
+        return _read(_file(source), name)
     except PictureError:
         raise
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise PictureError(f"{name} is not a picture that can be read: {error}") from error
+
+
+def _read(file, name):
+    """A path or bytes in memory -> an upright picture in RGB."""
+    Image.init()
+    formats = [kind for kind in FORMATS if kind in Image.OPEN]  # AVIF depends on Pillow's version
+    try:
+        with _lenient():
+            picture = Image.open(file, formats=formats)
+            with picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    picture.draft(None, (2048, 2048))  # of a JPEG
+                if picture.width * picture.height > MAX_PIXELS:
+                    size = f"{picture.width} x {picture.height} pixels"
+                    raise PictureError(f"{name} has {size}; more than {MAX_PIXELS:,} are refused")
+                picture.load()
+                return _to_rgb(_upright(picture))
     except Image.DecompressionBombError:
-        raise PictureError(f"{source} unpacks to more than {MAX_PIXELS:,} pixels: refused") from None
+        raise PictureError(f"{name} unpacks to more than {MAX_PIXELS:,} pixels: refused") from None
     except UnidentifiedImageError:
         hint = "; HEIC must be saved as JPEG first" if _is_heic(file) else ""
         kinds = ", ".join(formats)
-        raise PictureError(f"{source} is not a picture that can be read ({kinds}){hint}") from None
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise PictureError(f"{source} is not a picture that can be read: {error}") from error
+        raise PictureError(f"{name} is not a picture that can be read ({kinds}){hint}") from None
+
+
+_lenient_lock, _lenient_inside, _before = threading.Lock(), 0, None
+
+
+@contextmanager
+def _lenient():
+    """In here Pillow takes long metadata, and warns of no size that is checked anyway.
+
+    Both are settings of the whole process: the first thread that comes in changes them, the last changes
+    them back.
+    """
+    global _lenient_inside, _before
+    with _lenient_lock:
+        if not _lenient_inside:
+            _before = PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS
+            PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS = MAX_METADATA, 200_000_000
+        _lenient_inside += 1
+    try:
+        yield
     finally:
-        PngImagePlugin.MAX_TEXT_CHUNK = text_limit
+        with _lenient_lock:
+            _lenient_inside -= 1
+            if not _lenient_inside:
+                PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS = _before
 
 
 def _file(source):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -31,20 +32,21 @@ def new_run(args: argparse.Namespace) -> Start:
     if args.parent and args.preset:
         raise ValueError("--from takes the architecture from the file: leave out --preset")
     parent = read_weights(args.parent) if args.parent else None
-    preset = preset_name(args.preset or ("mini" if torch.cuda.is_available() else "nano"))
-    options = _recipe_options(args)
-    if parent:
-        options = {"body_lr_scale": BODY_LR_SCALE} | options
-    recipe = train_config(preset, **options)
+    usual = "mini" if torch.cuda.is_available() and not parent else "nano"
+    preset, options = preset_name(args.preset or usual), _recipe_options(args)
+    recipe = train_config(preset, **options)  # before the pictures: what makes no sense is said at once
     size = args.size
-    if size is None and args.data not in (None, *DATA_SETS):  # a folder's pictures have none of their own
+    if size is None and args.data not in (None, "auto", *DATA_SETS):  # a folder's have none of their own
         size = (parent.config if parent else MODELS[preset]).image_size
     data = _load(args.data or "auto", args.data_root, size)
-    pictures = _hold_out(*data, args.validation_size)
-    training = pictures[0]
+    training, validation, test = _hold_out(*data, args.validation_size)
+    new_head = parent is not None and parent.classes not in (None, training.classes)
+    if parent:
+        usual = train_config(preset) if new_head or parent.recipe is None else parent.recipe
+        recipe = replace(usual, **{"body_lr_scale": BODY_LR_SCALE} | options)
     if "batch_size" not in options:  # of few pictures smaller ones, so that an epoch has some steps
         few = max(1, len(training) // STEPS_PER_EPOCH // MIN_BATCH) * MIN_BATCH
-        recipe = replace(recipe, batch_size=min(recipe.batch_size, few))
+        recipe = replace(recipe, batch_size=min(recipe.batch_size, few, len(training)))
     path = args.out or RUNS / f"{args.parent.stem if args.parent else preset}_{training.name}.pt"
     if args.out and path.exists():
         raise ValueError(f"{path} exists already: choose another --out")
@@ -53,11 +55,11 @@ def new_run(args: argparse.Namespace) -> Start:
     shape = {"num_classes": len(training.classes), "image_size": side, "in_channels": channels}
     shape |= _given(args, "window_size", "patch_size")
     if parent:
-        model, taken = parent.build(new_head=parent.classes not in (None, training.classes), **shape)
+        model, taken = parent.build(new_head, **shape)
         print(f"weights of {args.parent} ({taken.layout}):\n{taken}")
     else:
         model = create_model(preset, **shape)
-    return model.to(args.device), recipe, pictures, path
+    return model.to(args.device), recipe, (training, validation, test), path
 
 
 def run_to_continue(args: argparse.Namespace) -> Start:
@@ -67,7 +69,8 @@ def run_to_continue(args: argparse.Namespace) -> Start:
     fixed += ["window_size", "patch_size"]
     fixed += ["data"] * (saved.dataset["name"] in DATA_SETS)  # of a folder only the name is saved
     if given := _given(args, *fixed):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        names = {"parent": "from", "frozen_stages": "freeze"}
+        options = ", ".join(f"--{names.get(name, name).replace('_', '-')}" for name in given)
         raise ValueError(f"--resume goes on with the saved recipe: leave out {options}")
     if saved.history is None:
         raise ValueError(f"{args.resume} holds a model without its training: there is no run to continue")
@@ -107,7 +110,8 @@ def data_of(checkpoint: Checkpoint, given: str | None, root: str, path: str | Pa
         raise ValueError(f"{path} was trained on a folder named {name}: say where it is, with --data FOLDER")
     parts = _load(name, root, model.image_size)
     if parts[0].classes != tuple(dataset["classes"]):
-        raise ValueError(f"{path} knows other classes than {name}: {', '.join(dataset['classes'][:5])}, ...")
+        odd = sorted(set(parts[0].classes) ^ set(dataset["classes"]))
+        raise ValueError(f"{path} knows other classes than {name}; not in both: {', '.join(odd[:5])}")
     own = {"mean": dataset["mean"], "std": dataset["std"]}
     return [replace(part.with_channels(model.in_channels), **own) for part in parts]
 
@@ -117,10 +121,11 @@ def _recipe_options(args):
     options = _given(args, *RECIPE_FIELDS)
     for setting in args.set or ():
         name, _, value = setting.partition("=")
-        try:
+        if not value:
+            raise ValueError(f"--set takes FIELD=VALUE, got {setting}")
+        options[name] = value
+        with suppress(json.JSONDecodeError):  # else a word: the name of an optimizer
             options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            raise ValueError(f"--set takes FIELD=VALUE with a number, true or false, got {setting}") from None
     return options
 
 

@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swin_cifar.config import SwinConfig
+from swin_cifar.checkpoint import FORMAT, load_checkpoint
+from swin_cifar.config import SwinConfig, TrainConfig
 from swin_cifar.model import SwinTransformer
 from swin_cifar.system import first_line
 from swin_cifar.weights import LAYOUTS, plain_weights, their_name
 
 DERIVED = re.compile(r"attn_mask$|relative_position_index$|relative_coords_table$")  # follow from the sizes
+OF_PLACES = re.compile(r"absolute_pos_embed$|embeddings\.position_embeddings$")
 OF_V2 = re.compile(r"logit_scale|cpb_mlp|continuous_position_bias_mlp")
 # How each layout is told, and where it names the blocks: (layout, a name in it, stage and block).
 SIGNS = (
@@ -59,7 +61,8 @@ class Pretrained:
     layout: str  # whose names they have
     weights: dict[str, Tensor]
     config: SwinConfig  # the sizes of the model that they were trained in
-    classes: tuple[str, ...] | None  # of a checkpoint of ours
+    classes: tuple[str, ...] | None = None  # of a checkpoint of ours
+    recipe: TrainConfig | None = None  # likewise
 
     def build(self, new_head: bool = False, **overrides: object) -> tuple[SwinTransformer, Taken]:
         """-> a model that has these weights, and what became of them; as `pretrained_model` describes it.
@@ -79,6 +82,8 @@ class Pretrained:
             if weight is None:
                 raise WeightsError(f"{self.path} is a Swin of {self.layout}, but has no {theirs}")
             weight = weight.float()
+            if not weight.isfinite().all():
+                raise WeightsError(f"{self.path} holds numbers that are not finite, in {theirs}")
             if weight.shape == wanted.shape:
                 taken.whole += 1
             elif name.endswith("relative_position_bias_table") and weight.shape[1] == wanted.shape[1]:
@@ -150,14 +155,18 @@ def read_weights(path: str | Path) -> Pretrained:
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path}")
     content = _content(path)
+    if content.get("format") == FORMAT:
+        return _of_ours(path)
     weights = plain_weights(content)
     for name, tensor in weights.items():
-        if not isinstance(tensor, Tensor):
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise WeightsError(f"{path} holds no state dict: {name!r} is {type(tensor).__name__}")
     if any(map(OF_V2.search, weights)):
         raise WeightsError(
             f"{path} holds a Swin V2, another architecture: only weights of the first Swin fit"
         )
+    if any(map(OF_PLACES.search, weights)):
+        raise WeightsError(f"{path} adds an embedding of absolute positions: no model of ours has one")
     layout = next((who for who, sign, _ in SIGNS if any(re.search(sign, name) for name in weights)), None)
     if layout is None:
         names = _some(sorted(weights)) or "nothing"
@@ -172,11 +181,31 @@ def read_weights(path: str | Path) -> Pretrained:
     if layout == "timm" and "head.fc.weight" not in weights and "head.weight" in weights:
         layout = "Microsoft"  # of a single stage; or of timm before 0.9, where the names are the same
     weights = {name: tensor for name, tensor in weights.items() if not DERIVED.search(name)}
-    config, classes = _sizes(path, layout, weights), None
-    if layout == "swin_cifar" and isinstance(content.get("dataset"), Mapping):  # a checkpoint of ours
-        config = replace(config, image_size=content["config"]["image_size"])
-        classes = tuple(content["dataset"]["classes"])
-    return Pretrained(path, layout, weights, config, classes)
+    config = _sizes(path, layout, weights)
+    return Pretrained(path, layout, _of_one_window(weights, 2 * config.window_size - 1), config)
+
+
+def _of_ours(path):
+    """A checkpoint of ours, read and checked as everywhere."""
+    saved = load_checkpoint(path)
+    weights, recipe = saved.model.state_dict(), saved.history and saved.history.recipe
+    return Pretrained(
+        path, "swin_cifar", weights, saved.model.config, tuple(saved.dataset["classes"]), recipe
+    )
+
+
+def _of_one_window(weights, side):
+    """Tables of smaller windows become the middle of larger ones: the other offsets cannot occur there.
+
+    timm and Microsoft shrink the window of a stage whose map is smaller.
+    """
+    tables = {}
+    for name, table in weights.items():
+        old = math.isqrt(len(table)) if name.endswith("relative_position_bias_table") else side
+        if old < side:
+            padded = F.pad(table.T.unflatten(1, (old, old)), ((side - old) // 2,) * 4)
+            tables[name] = padded.flatten(1).T.contiguous()
+    return weights | tables
 
 
 def _content(path):
@@ -194,9 +223,7 @@ def _content(path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise WeightsError(
-            f"{path} holds code beside weights: refused. Save its state_dict() alone"
-        ) from None
+        raise WeightsError(f"{path} is no file of weights, or holds code beside them: refused") from None
     except Exception as error:  # torch raises many kinds for damage
         raise WeightsError(f"{path} is damaged or no file of weights: {first_line(error)}") from None
     if not isinstance(content, Mapping):
@@ -241,8 +268,13 @@ def _sizes(path, layout, weights):
             raise WeightsError(f"{path} is a Swin of {layout}, but has no {theirs}")
         return weights[theirs]
 
+    proj = weight("patch_embed.proj.weight")
     tables = [weight(f"stages.{i}.blocks.0.attn.relative_position_bias_table") for i in range(len(depths))]
-    proj, fc1 = weight("patch_embed.proj.weight"), weight("stages.0.blocks.0.mlp.fc1.weight")
+    fc1 = weight("stages.0.blocks.0.mlp.fc1.weight")
+    sides = [math.isqrt(len(table)) for table in tables]
+    square = all(side % 2 and side**2 == len(table) for side, table in zip(sides, tables))
+    if not square or proj.ndim != 4 or proj.shape[2] != proj.shape[3]:
+        raise WeightsError(f"{path} has windows or patches that are no squares: no model of ours has")
     head = weights.get(their_name("head.weight", rules))
     return SwinConfig(
         image_size=224,
@@ -251,7 +283,7 @@ def _sizes(path, layout, weights):
         embed_dim=len(proj),
         depths=depths,
         num_heads=[table.shape[1] for table in tables],
-        window_size=(max(math.isqrt(len(table)) for table in tables) + 1) // 2,
+        window_size=(max(sides) + 1) // 2,
         mlp_ratio=fc1.shape[0] / fc1.shape[1],
         num_classes=1000 if head is None else len(head),
     )

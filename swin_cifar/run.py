@@ -70,7 +70,7 @@ class Run:
     def __post_init__(self) -> None:
         self.rank, self.processes = distributed.rank(), distributed.world_size()
         self._check()
-        freeze_stages(self.model, self.recipe.frozen_stages)
+        self.frozen = freeze_stages(self.model, self.recipe.frozen_stages)
         self.device = next(self.model.parameters()).device
         self.amp = self.recipe.amp and computes_in_bf16(self.device)
         self.train = self.train.to(self.device)
@@ -111,6 +111,8 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+        for parameter in self.frozen:
+            parameter.requires_grad_(True)
 
     def __iter__(self) -> Iterator[int]:
         while self.step < self.total_steps:

@@ -126,7 +126,7 @@ def plain_weights(state_dict: Mapping) -> Mapping[str, Tensor]:
             print(f"taking the weights under {key!r}")
             return plain_weights(state_dict[key])
     for prefix in ("module.", "_orig_mod."):
-        if state_dict and all(name.startswith(prefix) for name in state_dict):
+        if state_dict and all(str(name).startswith(prefix) for name in state_dict):
             print(f"taking {prefix!r} off the names")
             return plain_weights({name.removeprefix(prefix): t for name, t in state_dict.items()})
     return state_dict

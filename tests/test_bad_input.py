@@ -428,7 +428,8 @@ def test_a_home_folder_is_found(saved, tmp_path, monkeypatch, pictures):
 def test_a_folder_one_too_deep_is_recognised(tmp_path):
     deep = tmp_path / "data" / "cifar-10-batches-py"
     deep.mkdir(parents=True)
-    (deep / "batches.meta").touch()
+    for name in ("batches.meta", "test_batch"):
+        (deep / name).touch()
     for name in ("auto", "cifar10"):
         with pytest.raises(DataError, match="is the folder of CIFAR-10 itself: give the one above it"):
             load_data(name, deep)

@@ -492,10 +492,8 @@ def test_predict_takes_folders_and_standard_input_and_says_as_many_as_asked_for(
     ]
     assert lines[0]["classes"] == lines[2]["classes"] != lines[1]["classes"]
     for line in lines:
-        assert (
-            len(line["classes"]) == 2
-            and list(line["classes"].values())[0] >= list(line["classes"].values())[1]
-        )
+        (_, first), (_, second) = line["classes"]
+        assert first >= second
     assert "there are no pictures in none" in err and err.count("\n") == 1
     with pytest.raises(SystemExit):
         main([*command, "--top", "0"])
@@ -569,11 +567,14 @@ def test_a_run_begins_with_other_weights_and_names_its_parent(pets, run, capsys)
 
 def test_a_finished_run_goes_on_as_a_new_one_with_its_head(run, capsys):
     command = ["train", "--device", "cpu", "--data", "shapes10", *SHORT]
-    assert main([*command, "--from", run, "--set", "learning_rate=1e-9", "--set", "min_learning_rate=0"]) == 0
+    tiny = ("--set", "learning_rate=1e-9", "--set", "min_learning_rate=0", "--set", "optimizer=adamw")
+    assert main([*command, "--from", run, *tiny]) == 0
     assert "new" not in capsys.readouterr().out
     saved, parent = load_checkpoint("checkpoints/runs/run_shapes10.pt"), load_checkpoint(run)
     assert torch.allclose(saved.model.head.weight, parent.model.head.weight, atol=1e-6)
     assert saved.history.parent == "run.pt" and len(saved.history.epochs) == 1
+    assert saved.history.recipe.optimizer == "adamw"
+    assert saved.history.recipe.ema_decay == parent.history.recipe.ema_decay
 
 
 @pytest.mark.parametrize(
@@ -600,6 +601,13 @@ def test_another_window_and_another_patch(run, pictures, capsys):
     assert re.search(r"resized +\d+ +.*proj.weight", capsys.readouterr().out)
 
 
+def test_resume_names_its_options_as_they_are_typed(run, capsys):
+    options = ("--freeze", "1", "--from", "other.pt", "--window-size", "2")
+    assert main(["train", "--resume", run, "--device", "cpu", *options]) == 2
+    error = the_error(capsys)
+    assert all(name in error for name in ("--freeze", "--from", "--window-size"))
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate run.pt"])
 def test_an_unknown_data_set_is_one_line_that_names_those_there_are(command, run, capsys):
     before = files()
@@ -610,7 +618,7 @@ def test_an_unknown_data_set_is_one_line_that_names_those_there_are(command, run
 
 def test_a_folder_of_other_classes_is_not_taken_for_the_one_trained_on(pets, run, capsys):
     assert main(["evaluate", run, "--data", pets, "--device", "cpu"]) == 2
-    assert "run.pt knows other classes than pets: " in the_error(capsys)
+    assert "run.pt knows other classes than pets; not in both: " in the_error(capsys)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swin_cifar import folders
+from swin_cifar import downloads, folders
 from swin_cifar.data import DataError, ImageSet, load_data, load_folder
 from swin_cifar.folders import read_folder
 
@@ -83,6 +83,15 @@ def test_a_fifth_of_each_class_is_held_out_by_seed(folder):
     assert not torch.equal(test_pictures(0), test_pictures(1))
 
 
+def test_a_file_stays_on_its_side_when_others_come(folder):
+    before, _ = folders.read_parts(folder, 8, seed=0)
+    for i in range(6):
+        picture(500 + i).save(folder / "cat" / f"a new one {i}.png")
+    _, after = folders.read_parts(folder, 8, seed=0)
+    moved = set(before.files) & set(after.files)
+    assert len(moved) <= 1  # the fifth of eleven is two: one more is held out
+
+
 def test_equal_pictures_are_on_one_side(folder):
     for i in range(4):  # four of five are one picture: only the fifth can be held out
         shutil.copy(folder / "cat" / "0.png", folder / "cat" / f"copy {i}.png")
@@ -107,7 +116,17 @@ def test_other_files_and_hidden_folders_do_not_matter(folder):
     (folder / ".git").mkdir()
     (folder / "__MACOSX").mkdir()
     (folder / "readme.md").write_text("hello")
-    assert len(read_folder(folder, 8).files) == 20
+    (folder / "cat" / ".thumbnails").mkdir()
+    picture(5).save(folder / "cat" / ".thumbnails" / "0.png")
+    with pytest.warns(UserWarning, match="left out are files that are no pictures: 1 .txt"):
+        assert len(read_folder(folder, 8).files) == 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_a_link_to_a_picture_of_another_class_is_said(folder):
+    (folder / "dog & co" / "a cat.png").symlink_to(folder / "cat" / "0.png")
+    with pytest.raises(DataError, match="the same picture in two classes: .*0.png = .*a cat.png"):
+        read_folder(folder, 8)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
@@ -137,6 +156,12 @@ def test_load_data_and_image_set_know_folders(folder):
     assert len(ImageSet.from_folder(folder, 8)) == 20
 
 
+@pytest.mark.parametrize("name", ["cifar10", "auto"])
+def test_a_folder_with_the_name_of_a_published_set_gets_another(folder, name):
+    other = folder.rename(folder.with_name(name))
+    assert load_folder(other, 8)[0].name == f"my-{name}"
+
+
 # --- what is wrong -----------------------------------------------------------------------
 
 
@@ -148,7 +173,7 @@ def empty_class(folder):
 def class_of_heic(folder):
     (folder / "bird").mkdir()
     (folder / "bird" / "1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-    return r"no pictures in .*bird \(but 1 other files: .heic\)"
+    return r"no pictures in .*bird \(but 1 .heic\)"
 
 
 def damaged_file(folder):
@@ -237,7 +262,15 @@ def no_test_pictures(parted):
     return "no pictures in .*test"
 
 
-@pytest.mark.parametrize("damage", [strange_class, same_picture_in_both_parts, no_test_pictures])
+def same_picture_in_two_classes_to_train(parted):
+    shutil.copy(parted / "train" / "cat" / "0.png", parted / "train" / "dog & co" / "also.png")
+    return "the same picture in two classes: .*0.png = .*also.png"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [strange_class, same_picture_in_both_parts, same_picture_in_two_classes_to_train, no_test_pictures],
+)
 def test_two_bad_parts_are_one_line(folder, damage):
     parted = parts(folder)
     with pytest.raises(DataError, match=damage(parted)):
@@ -245,13 +278,18 @@ def test_two_bad_parts_are_one_line(folder, damage):
 
 
 def test_a_set_larger_than_half_of_the_memory_is_refused_before_it_is_read(folder, monkeypatch):
-    monkeypatch.setattr(folders, "memory", lambda: 2 * 20 * 3 * 32 * 32)
+    monkeypatch.setattr(downloads, "memory", lambda: 2 * 20 * 3 * 32 * 32)
     assert len(read_folder(folder, 32).files) == 20
     monkeypatch.setattr(folders, "load_picture", lambda file: pytest.fail("read"))
     with pytest.raises(
         DataError, match=r"has 20 pictures. At 33 x 33 pixels they take 0.0 GB, more than half"
     ):
         read_folder(folder, 33)
+    published = ImageSet("some", ("a",), (0.5,) * 3, (0.5,) * 3, torch.zeros(20, 3, 8, 8, dtype=torch.uint8),
+                         torch.zeros(20, dtype=torch.int64))  # fmt: skip
+    assert published.resized(32).images.shape[-1] == 32
+    with pytest.raises(DataError, match="some has 20 pictures. At 33 x 33"):
+        published.resized(33)
 
 
 @pytest.mark.skipif(getattr(os, "getuid", int)() == 0, reason="the administrator may read everything")

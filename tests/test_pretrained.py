@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from oracles import CONFIG, enlarge_weights
+from swin_cifar.checkpoint import CheckpointError, save_checkpoint
 from swin_cifar.config import SwinConfig
 from swin_cifar.model import SwinTransformer
 from swin_cifar.pretrained import WeightsError, pretrained_model, resize_patches, resize_table
@@ -182,6 +183,35 @@ def test_grey_pictures_and_their_three_equal_colours_give_the_same_tokens(path):
     assert (found - expected).abs().max() < 1e-5
 
 
+def test_a_stage_with_a_smaller_window_is_the_same_stage_with_ours(tmp_path):
+    """timm and Microsoft shrink the window of a stage whose map is smaller."""
+    timm = pytest.importorskip("timm")
+    theirs = timm.models.swin_transformer.SwinTransformer(
+        img_size=64, patch_size=4, embed_dim=24, depths=(2, 1, 2), num_heads=(2, 4, 6), window_size=8,
+        num_classes=5,
+    )  # fmt: skip
+    enlarge_weights(theirs).eval()
+    assert theirs.layers[2].blocks[0].window_size == (4, 4)
+    ours, _ = pretrained_model(save(theirs.state_dict(), tmp_path / "weights.pt"))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert (ours.eval()(images) - theirs(images)).abs().max() <= 1e-5
+
+
+def test_a_checkpoint_of_ours_keeps_its_sizes_its_recipe_and_its_checks(tmp_path):
+    config = replace(CONFIG, drop_path_rate=0.3, mlp_ratio=2.7, image_size=20)
+    data = {"name": "some", "classes": [str(i) for i in range(10)], "mean": [0.5] * 3, "std": [0.5] * 3}
+    path = tmp_path / "ours.pt"
+    save_checkpoint(path, SwinTransformer(config).half(), data)
+    model, taken = pretrained_model(path)
+    assert model.config == config and not taken.names and model.head.weight.dtype == torch.float32
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises((CheckpointError, WeightsError)):
+        pretrained_model(path)
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 
@@ -208,6 +238,22 @@ def with_a_layer_missing():
     return weights
 
 
+def of_absolute_places():
+    return official_state_dict(SwinTransformer(CONFIG))["model"] | {
+        "absolute_pos_embed": torch.zeros(1, 4, 12)
+    }
+
+
+def of_windows_that_are_no_squares():
+    weights = weights_of()
+    tables = {name for name in weights if name.endswith("bias_table")}
+    return weights | {name: torch.zeros(13 * 5, weights[name].shape[1]) for name in tables}
+
+
+def of_numbers_that_are_not_finite():
+    return weights_of() | {"features.3.1.norm2.weight": torch.full((24,), torch.nan)}
+
+
 def with_another_shape():
     return weights_of() | {"features.3.1.norm2.weight": torch.zeros(7)}
 
@@ -219,10 +265,14 @@ def with_another_shape():
         (of_resnet, "holds no Swin of .*, but conv1.weight, layer1.0.conv1.weight"),
         (with_a_layer_missing, "is a Swin of torchvision, but has no features.3.1.norm2.weight"),
         (with_another_shape, r"does not fit: features.3.1.norm2.weight is \(7,\), the model has \(24,\)"),
+        (of_absolute_places, "adds an embedding of absolute positions"),
+        (of_windows_that_are_no_squares, "has windows or patches that are no squares"),
+        (of_numbers_that_are_not_finite, "holds numbers that are not finite, in features.3.1.norm2.weight"),
+        (lambda: {0: torch.zeros(1)}, "holds no state dict"),
         (dict, "holds no Swin of .*, but nothing"),
         (lambda: {"epoch": 3}, "holds no state dict: 'epoch' is int"),
         (lambda: [1, 2], "holds list, no state dict"),
-        (lambda: Code(), "holds code beside weights: refused"),
+        (lambda: Code(), "is no file of weights, or holds code beside them: refused"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -243,7 +293,7 @@ def test_damaged_files_are_one_line(name, content, tmp_path):
     if name.endswith("safetensors"):
         pytest.importorskip("safetensors")
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(WeightsError, match=f"{name} is damaged"):
+    with pytest.raises(WeightsError, match=f"{name} is (damaged|no file of weights)"):
         pretrained_model(tmp_path / name)
 
 

@@ -139,6 +139,15 @@ def test_muon_without_momentum_is_muon_still(data):
     assert torch.allclose(weight, expected, atol=1e-6)
 
 
+def test_stages_that_were_frozen_learn_again_in_the_next_training(data):
+    model = create_model("nano")
+    before = [p.detach().clone() for p in model.stages[0].parameters()]
+    fit(model, data[0], recipe=replace(RECIPE, epochs=1, ema_decay=0.0, frozen_stages=1), progress=False)
+    assert all(map(torch.equal, before, model.stages[0].parameters()))
+    fit(model, data[0], recipe=replace(RECIPE, epochs=1, ema_decay=0.0), progress=False)
+    assert not any(map(torch.equal, before, model.stages[0].parameters()))
+
+
 def test_all_but_the_head_may_learn_more_slowly():
     """`body_lr_scale` times the rates of the same recipe without it; the head's as before."""
     model = create_model("nano")
