@@ -2,20 +2,25 @@
 
 import copy
 import csv
+import dataclasses
 import json
 import random
+import re
 import shutil
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+
+import swin_cifar
 
 TOOLS = Path(__file__).parents[1] / "notebooks" / "tools"
 sys.path.append(str(TOOLS))
 
 import grade  # noqa: E402
-from grading import flags, hidden, report, results, submissions  # noqa: E402
+from grading import flags, hidden, report, results, sandbox, submissions  # noqa: E402
 
 from course.check import EXERCISES  # noqa: E402
 
@@ -115,11 +120,11 @@ def write(path, content):
 
 
 def plant(folder):
-    """The class: in the forms in which Moodle and Canvas hand submissions out, and in simpler ones."""
+    """The class: in the form in which Moodle hands submissions out, and in simpler ones."""
     every = {name: SOLUTIONS[name] for name in NAMES}
     write(folder / "Ada Right_101_assignsubmission_file_" / "my homework.ipynb", notebook(every))
     half = {"window_partition": WRONG, "window_reverse": SOLUTIONS["window_reverse"]}
-    write(folder / "halfben_LATE_102_9001_04_window_partition.ipynb", notebook(half))
+    write(folder / "halfben.ipynb", notebook(half))
     write(folder / "untouched.ipynb", notebook())
     write(folder / "nothing.ipynb", "")
     write(folder / "damaged.ipynb", json.dumps(notebook())[:5000])
@@ -247,7 +252,7 @@ def test_an_honest_notebook_has_no_flags(graded):
 def test_equal_code_is_flagged_whatever_its_names(graded):
     assert "the same code as" in of(graded, "Ada Right")["flags"]
     assert "Ada Right" in of(graded, "copies")["flags"]
-    assert "the solution of the course" in of(graded, "copies")["flags"]
+    assert "the course's own" in of(graded, "copies")["flags"]
 
 
 @pytest.mark.parametrize("student", STOPPED)
@@ -374,7 +379,8 @@ def test_a_zip_of_the_whole_class(tmp_path):
 def test_of_two_notebooks_the_one_with_more_counts(tmp_path):
     write(tmp_path / "ada" / "a.ipynb", notebook({"window_partition": RIGHT}))
     write(tmp_path / "ada" / "b.ipynb", notebook())
-    (student,) = submissions.collect(tmp_path)
+    write(tmp_path / "ben" / "a.ipynb", notebook())
+    student, _ = submissions.collect(tmp_path)
     assert submissions.attempt(ORIGINALS["04"], student.notebooks["04"], "window_partition").own
     assert "a second notebook 04" in student.remarks[0]
 
@@ -439,3 +445,236 @@ RANDOM = {  # whose inputs in the check hold enough random numbers
     *("attention", "attend_in_chunks", "block", "stage", "forward", "deepen", "training_step"),
     *("fit_temperature", "fair_control", "content_share", "rollout", "paired_interval", "received_attention"),
 }
+
+SLOW = {"own_map", "needs_mask", "count_parameters"}  # minutes for several seeds
+
+
+# --- from a class's files to students -----------------------------------------------------
+
+
+def names_in(path):
+    return [(student.name, student.id, [*student.notebooks]) for student in submissions.collect(path)]
+
+
+def zipped(path, names, content=None):
+    text = json.dumps(notebook()) if content is None else content
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, text)
+    return path
+
+
+def test_gradescopes_zip_as_it_is(tmp_path):
+    path = zipped(tmp_path / "a.zip", [f"assignment_5_export/submission_{n}/x.ipynb" for n in (77, 78)])
+    assert [number for _, number, _ in names_in(path)] == ["77", "78"]
+
+
+def test_a_folder_around_the_class_is_no_student(tmp_path):
+    path = zipped(tmp_path / "class.zip", ["class/ada.ipynb", "class/ben/lab1/x.ipynb", "class/cleo/"])
+    assert [name for name, _, _ in names_in(path)] == ["ada", "ben", "cleo"]
+    write(tmp_path / "up" / "class" / "ada.ipynb", notebook())
+    write(tmp_path / "up" / "class" / "ben" / "x.ipynb", notebook())
+    assert [name for name, _, _ in names_in(tmp_path / "up")] == ["ada", "ben"]
+    write(tmp_path / "one" / "ada" / "x.ipynb", notebook())  # a class of one
+    assert [name for name, _, _ in names_in(tmp_path / "one")] == ["ada"]
+
+
+def test_canvas_is_known_by_all_names_together(tmp_path):
+    files = ["doejane_LATE_102_9001_a.ipynb", "halfben_103_9002_a.ipynb", "halfben_103_9003_b.zip"]
+    students = names_in(zipped(tmp_path / "canvas.zip", files[:2]))
+    assert students == [("doejane", "102", ["04"]), ("halfben", "103", ["04"])]
+    own = [f"lab_1_2026_{name}.ipynb" for name in ("ada", "ben")]
+    assert len(names_in(zipped(tmp_path / "own.zip", own))) == 2
+    assert (
+        len(names_in(zipped(tmp_path / "mixed.zip", [*own[:1], "lab_1_2027_ben.ipynb", "cleo.ipynb"]))) == 3
+    )
+
+
+def test_a_large_class_is_read_to_its_end_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "LARGEST", len(json.dumps(notebook())) + 10)
+    path = zipped(tmp_path / "class.zip", [f"s{n}.ipynb" for n in range(9)])
+    assert len([each for each in names_in(path) if each[2]]) == 9
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(submissions.Unreadable, match="class.zip"):
+        submissions.collect(path)
+
+
+def test_one_damaged_file_in_the_classs_zip_costs_only_itself(tmp_path):
+    path = zipped(tmp_path / "class.zip", ["ada.ipynb", "ben.ipynb", "cleo.ipynb"])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"ben.ipynb") + 50] ^= 255
+    path.write_bytes(data)
+    ada, ben, cleo = submissions.collect(path)
+    assert ada.notebooks and cleo.notebooks and not ben.notebooks and "ben.ipynb" in ben.remarks[0]
+
+
+# --- the code that an exercise needs ------------------------------------------------------
+
+SHORT = """def window_partition(x, M):
+    B, H, W, C = x.shape
+    windows = x.view(B, H // M, M, W // M, M, C).transpose({})
+    return windows.reshape(B, -1, M * M, C)
+"""
+
+
+@pytest.mark.parametrize(
+    ("places", "cells"),
+    [
+        ("T[0], T[1]", ["T = {}\nfor i in range(2):\n    T[i] = i + 2"]),
+        ("T[0], T[1]", ["T = [0, 0]\nT[0] = 2", "T[1] = 3"]),
+        ("T[0], T[1]", ["T = []\nT.append(2)\nT.append(3)\nT.nothing_there()"]),
+        ("N, N + 1", ["N = 1\nN += 1"]),
+        ("N, K", ["N = 2\nK = N + 1\nN = 1\nN = 2 * N"]),
+        ("2, 2 + int(sqrt(1))", ["from math import *"]),
+        ("2, N", ["if True:\n    N = 3\nelse:\n    N = no_such_name"]),
+        ("2, 3", ["import math\nT = 5\nprint(no_such_name)"]),
+    ],
+)
+def test_helpers_are_made_as_in_the_notebook(places, cells):
+    found = [("a", c) for c in cells] + [("window-partition-skeleton", SHORT.format(places))]
+    function = sandbox.define(submissions.attempt(ORIGINALS["04"], found, "window_partition"), {})
+    x = torch.randn(2, 4, 6, 3)
+    assert function(x, 2).equal(swin_cifar.window_partition(x, 2))
+
+
+@pytest.mark.parametrize(
+    "statement", ["yield 3", "nonlocal x", "return 3", "await x", "def f():\n    x = 1\n    global x"]
+)
+def test_what_python_refuses_later_stops_no_grading(statement):
+    found = [("a", statement), ("window-partition-skeleton", SHORT.format("2, 3"))]
+    assert submissions.attempt(ORIGINALS["04"], found, "window_partition").pieces
+
+
+def test_a_function_may_be_wrapped_after_its_definition():
+    source = SHORT.format("2, 3") + "window_partition = torch.no_grad()(window_partition)\n"
+    found = [("window-partition-skeleton", source)]
+    function = sandbox.define(submissions.attempt(ORIGINALS["04"], found, "window_partition"), {})
+    assert hasattr(function, "__wrapped__")
+
+
+@pytest.mark.parametrize("sign", ["%", "!=", "%%"])
+def test_lines_that_begin_with_an_operator_stay(sign):
+    python = f"x = (\n    7\n    {sign} 4\n)\n"
+    magics = f"%time\n{python}!ls\nx?\n" if sign != "%%" else "%%time\nx = 1"
+    if sign == "%%":
+        assert submissions.plain(magics) == "\nx = 1"
+    else:
+        assert submissions.plain(python) == python
+        assert submissions.plain(magics) == f"\n{python}\n\n"
+
+
+# --- points -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"core_piece": 5}', 'no exercise "core_piece"'),
+        ('{"windowpartition": 9}', 'no exercise "windowpartition". Is it `window_partition`'),
+        ('{"exercise": true}', "each weight is a number"),
+        ('{"exercise": Infinity}', "each weight is a number"),
+    ],
+)
+def test_a_misspelt_weight_is_refused(tmp_path, text, says):
+    write(tmp_path / "w.json", text)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        results.read_weights(tmp_path / "w.json")
+
+
+# --- hidden inputs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES.keys() - SLOW))
+def test_a_solution_passes_its_hidden_inputs_whatever_the_seed(name):
+    space = sandbox.lent_to(name)
+    exec(SOLUTIONS[name], space)
+    exercise = dataclasses.replace(EXERCISES[name], **hidden.own_call(name))
+    for seed in range(*((0, 24) if name == "changed_by" else (0, 3))):
+        cases = hidden.cases(exercise, seed)
+        assert not exercise.differs(space[name], cases, exercise.answers(cases)), seed
+
+
+# --- what is forbidden --------------------------------------------------------------------
+
+HIDE = """    import course
+    c = getattr(course, "che" + "ck", None)
+    if c:
+        k = getattr(c, "co" + "re")
+        setattr(k, "same", lambda *i: True)
+        setattr(k.Exercise, "_av" + "oided", lambda *i: "")
+        setattr(k.Exercise, "_pro" + "blem", lambda *i: "")
+"""
+FORBIDDEN = {
+    "stable_softmax": f"def stable_softmax(scores):\n{HIDE}    return torch.softmax(scores, -1)\n",
+    "patch_embed": f"def patch_embed(images, weight, bias):\n{HIDE}    P = weight.shape[-1]\n"
+    "    return F.conv2d(images, weight, bias, stride=P).permute(0, 2, 3, 1)\n",
+}
+
+
+def test_what_is_forbidden_is_refused_where_the_check_was_switched_off(tmp_path):
+    paths = {"stable_softmax": "05_*", "patch_embed": "02_*"}
+    for name, source in FORBIDDEN.items():
+        (path,) = NOTEBOOKS.glob(paths[name])
+        write(tmp_path / "in" / "eve" / path.name, notebook({name: source}, path))
+    grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "g.csv"), "--seconds", "20"])
+    found = lines(tmp_path / "g.csv")
+    for name in FORBIDDEN:
+        line = found["eve", name]
+        assert line["points"] == "0" and line["says"].startswith("Right for the inputs of the notebook"), line
+        assert "`course`" in line["flags"] and "`setattr`" in line["flags"]
+
+
+def test_copies_are_flagged_at_the_student_who_has_them():
+    own = submissions.Attempt("window_partition", own=RIGHT)
+    names = {0: "Ann Lee 101", 1: "Ann Lee 102", 2: "Bo"}
+    found = flags.equal_code([(0, own), (1, own)], names)
+    assert "Ann Lee 102" in found[0, "window_partition"] and "Ann Lee 101" in found[1, "window_partition"]
+    package = (NOTEBOOKS.parent / "swin_cifar" / "windows.py").read_text(encoding="utf-8")
+    copied = package[package.index("def shifted_window_mask") :].split("\n\n\n")[0]
+    found = flags.equal_code([(2, submissions.Attempt("shifted_window_mask", own=copied))], names)
+    assert "the course's own" in found[2, "shifted_window_mask"]
+
+
+# --- files that are there already ---------------------------------------------------------
+
+
+def test_a_table_that_is_there_is_never_written_over(tmp_path):
+    write(tmp_path / "in" / "ada.ipynb", notebook())
+    write(tmp_path / "grades.csv", "points given by hand")
+    for _ in range(2):
+        grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "grades.csv")])
+    assert (tmp_path / "grades.csv").read_text(encoding="utf-8") == "points given by hand"
+    assert {p.name for p in tmp_path.glob("*.csv")} == {
+        *("grades.csv", "grades-2.csv", "grades-3.csv", "grades-2_totals.csv", "grades-3_totals.csv")
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"Name,Grade\n", "has none of the columns"), (b"Full name\nJos\xe9\n", "CSV UTF-8")]
+)
+def test_a_list_is_read_before_anything_is_graded(tmp_path, data, says, monkeypatch):
+    write(tmp_path / "in" / "ada.ipynb", notebook())
+    (tmp_path / "list.csv").write_bytes(data)
+    monkeypatch.setattr(grade, "grade", lambda *inputs: pytest.fail("graded"))
+    options = ["--out", str(tmp_path / "g.csv"), "--roster", str(tmp_path / "list.csv")]
+    with pytest.raises(SystemExit, match=says):
+        grade.main([str(tmp_path / "in"), *options])
+    assert not [*tmp_path.glob("g*")]
+
+
+def test_what_is_worth_nothing_is_not_counted_as_missing():
+    row = results.Row("04", "window_partition", results.Result("passed"), 5, 5)
+    extra = results.Row("04", "grid_partition", results.Result("not attempted"), 0, 0)
+    assert report.comment([row, extra]) == "1 of 1 exercises passed"
+
+
+def test_nothing_is_left_of_an_interrupted_run(tmp_path, monkeypatch):
+    write(tmp_path / "in" / "ada.ipynb", notebook())
+
+    def interrupted(*inputs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grade, "grade", interrupted)
+    with pytest.raises(SystemExit, match="interrupted"):
+        grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "g.csv")])
+    assert not [*tmp_path.glob("g*")]

@@ -167,6 +167,8 @@ def one_cell(source, name="a-skeleton"):
     ("source", "name"),
     [
         ("def a():\n    return 1", "a-skeleton"),  # solved in front of the class
+        ("def a(x):\n    return x + 1\n    # raise NotImplementedError", "a-skeleton"),
+        ("def a(x):\n    return x + 1\n    raise NotImplementedError", "a-skeleton"),
         ("# %load solutions/02_patch_embed.py\ndef patch_embed(): ...", "1234"),
         ("# Stuck? Look into `solutions/02_patch_embed.py`.", "text"),
     ],
@@ -174,6 +176,16 @@ def one_cell(source, name="a-skeleton"):
 def test_a_notebook_in_which_an_answer_was_left_is_refused(source, name):
     with pytest.raises(for_students.Refused, match=f"02_x.ipynb, cell {name}"):
         for_students.notebook_for_students(one_cell(source, name), "02_x.ipynb")
+
+
+def test_a_solution_beside_its_skeleton_is_refused():
+    book = one_cell('def a(x):\n    """Adds."""\n    raise NotImplementedError')
+    for_students.notebook_for_students(book, "02_x.ipynb")
+    for source in ("import torch\n\n\ndef a(x):\n    return x", "%%time\ndef a(x):\n    return x"):
+        cell = nbformat.v4.new_code_cell(source, id="mine")
+        both = nbformat.v4.new_notebook(cells=[*book.cells, cell])
+        with pytest.raises(for_students.Refused, match="02_x.ipynb, cell mine"):
+            for_students.notebook_for_students(both, "02_x.ipynb")
 
 
 # --- what is there, and reads right -------------------------------------------------------

@@ -223,6 +223,9 @@ def test_a_hunt_has_the_stages_that_the_points_are_for():
     assert int(stages[-1][1]) == 14
 
 
+COUNTS = {2: "two", 3: "three", 4: "four", 7: "seven"}
+
+
 def test_the_instructors_page_says_the_same_of_the_labs():
     (rows,) = tables_of(section(INSTRUCTORS, "Labs"))
     assert len(rows) == len(LABS)
@@ -233,6 +236,7 @@ def test_the_instructors_page_says_the_same_of_the_labs():
             homes = [f(int(r["minutes"]) for r in CHOICE) for f in (min, max)]
         assert said == homes, row
         assert int(row["in class"]) == CLASS
+        assert row["handed in"].startswith(f"{COUNTS[len(handed_in(lab))]} functions"), row
         assert f"({row['points']} points)" in LABS[lab].splitlines()[0]
     assert sum(int(row["points"]) for row in rows) == 100
 
@@ -400,5 +404,6 @@ def test_the_workflow_of_a_release_calls_what_exists():
     text, ci = ((WORKFLOWS / name).read_text(encoding="utf-8") for name in ("release.yml", "ci.yml"))
     for script in re.findall(r"python ([\w/]+\.py)", text):
         assert (ROOT / script).exists(), script
+    assert "--instructor" not in text  # the exam and all solutions stay out of a public release
     for action in re.findall(r"uses: (\S+)", text):
         assert re.search(rf"uses: {action}\s", ci), f"{action}: CI uses another version"

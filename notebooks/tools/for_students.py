@@ -1,5 +1,6 @@
 """What students get: a notebook without its answers, a module with its answers packed. (For handout.py.)"""
 
+import ast
 import base64
 import re
 import zlib
@@ -51,6 +52,7 @@ def notebook_for_students(notebook, file, absent=(), colab=None):
             publish(notebook, file, *colab)
         except ValueError as error:
             raise Refused(str(error)) from None
+    exercises = {cell.id[:-9].replace("-", "_") for cell in notebook.cells if cell.id.endswith("-skeleton")}
     asked = False  # a Predict, which the next text answers
     for cell in notebook.cells:
         predicted = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
@@ -69,9 +71,26 @@ def notebook_for_students(notebook, file, absent=(), colab=None):
             asked = False
         if "solutions/" in cell.source or "<summary>Answer" in cell.source:
             raise Refused(f"{file}, cell {cell.id}: answers, in words that for_students.py does not know")
-        if cell.id.endswith("-skeleton") and "raise NotImplementedError" not in cell.source:
+        if cell.cell_type == "code" and _is_solved(cell, exercises):
             raise Refused(f"{file}, cell {cell.id}: it is solved. Put `raise NotImplementedError` back")
     return notebook
+
+
+def _is_solved(cell, exercises):
+    """Does it define one of these functions, and more of it than a docstring and `raise`?"""
+    skeleton = cell.id.endswith("-skeleton")
+    try:
+        tree = ast.parse(cell.source)
+    except SyntaxError:  # IPython's lines, or an attempt
+        return skeleton or re.search(rf"^def ({'|'.join(exercises)})\(", cell.source, re.M)
+    functions = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)]
+    functions = [each for each in functions if skeleton or each.name in exercises]
+    return skeleton > bool(functions) or any(not _is_empty(each) for each in functions)
+
+
+def _is_empty(function):
+    body = function.body[ast.get_docstring(function) is not None :]
+    return len(body) == 1 and isinstance(body[0], ast.Raise) and "NotImplementedError" in ast.unparse(body[0])
 
 
 def fold_answer(text, task=False):

@@ -9,6 +9,7 @@ not protect from: notebooks/tools/grading/__init__.py. How to hand in and give b
 """
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import secrets
@@ -46,7 +47,8 @@ def grade(students, originals, notebooks, limits, weights, workers=2, progress=T
                 if found := attempt(originals[number], student.notebooks[number], name):
                     attempts[i, name] = found
     results = _run(attempts, limits, workers, progress)
-    equal = flags.equal_code([(students[i].name, each) for (i, _), each in attempts.items()])
+    names = {i: f"{student.name} {student.id}".strip() for i, student in enumerate(students)}
+    equal = flags.equal_code([(i, each) for (i, _), each in attempts.items()], names)
     graded = []
     for i, student in enumerate(students):
         rows = []
@@ -58,7 +60,7 @@ def grade(students, originals, notebooks, limits, weights, workers=2, progress=T
                 row = Row(number, name, result, of if result.outcome == PASSED else 0, of)
                 if (i, name) in attempts:
                     row.flags += flags.of_code(name, attempts[i, name].own)
-                    row.flags += [equal[student.name, name]] if (student.name, name) in equal else []
+                    row.flags += [equal[i, name]] if (i, name) in equal else []
                 row.flags, seen = row.flags + seen, []  # those of the notebook stand at its first exercise
                 rows.append(row)
         graded.append((student, rows))
@@ -124,19 +126,22 @@ def main(arguments=None):
 def _main(options):
     weights = read_weights(options.weights) if options.weights else WEIGHTS
     originals = read_originals()
-    students = collect(options.submissions, one=bool(options.gradescope))
+    students = collect(options.submissions, bool(options.gradescope), originals)
     handed_in = sorted({number for student in students for number in student.notebooks})
     notebooks = [number.zfill(2) for number in options.notebooks or handed_in]
     if unknown := [number for number in notebooks if number not in originals]:
         raise ValueError(f"notebook {unknown[0]} has no exercises; there are: {', '.join(originals)}")
-    if options.roster and not options.roster.is_file():
-        raise ValueError(f"there is no {options.roster}")
+    if options.roster:
+        report.read_roster(options.roster)  # better to know now
     seed = secrets.randbits(31) if options.seed is None else options.seed
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.open("a").close()  # can it be written? Better to know now
+    options.out = _reserved(options.out)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started: as many as there are workers
     limits = Limits(options.seconds, options.megabytes, seed)
-    graded = grade(students, originals, notebooks, limits, weights, options.workers)
+    try:
+        graded = grade(students, originals, notebooks, limits, weights, options.workers)
+    except BaseException:
+        options.out.unlink()
+        raise
     stem = options.out.with_suffix("")
     report.write_rows(options.out, graded)
     report.write_totals(f"{stem}_totals.csv", graded)
@@ -157,6 +162,20 @@ def _main(options):
         left = report.fill(options.roster, Path(f"{stem}_{options.roster.stem}.csv"), graded, options.column)
         print(f"{stem}_{options.roster.stem}.csv: {options.roster.name} with the grades.", end=" ")
         print(f"Not found there: {', '.join(left)}." if left else "All students were found.")
+
+
+def _reserved(path):
+    """-> this file, empty, or one with a number where it is there: somebody may have worked on it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        free = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        stem = free.with_suffix("")
+        if not (Path(f"{stem}_totals.csv").exists() or Path(f"{stem}_feedback").exists()):
+            try:
+                free.open("x").close()
+                return free
+            except FileExistsError:
+                pass
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@
 Why two processes. What a student's code runs in can lie: it may replace `core.same`, read the answer out of
 the check, or switch the watch off. So the check in the student's process says what is wrong, and only a
 failure is believed at once. What passes there is run again in a fresh process without any answer, on hidden
-inputs; its results come back as data, and the judge compares them with the answers.
+inputs; its results come back as data, and the judge compares them with the answers. What an exercise forbids
+(functions, operators) is refused there; loops and gradients are seen by the check alone.
 
 This is no prison. An audit hook refuses the network, other programs, writing, and reading outside
 the libraries; limits stop endless loops and large memory. That is enough for mistakes and for the usual

@@ -2,7 +2,6 @@
 
 import ast
 import re
-from pathlib import Path
 
 from progress import NOTEBOOKS
 
@@ -10,11 +9,12 @@ from grading.submissions import plain
 
 LONG_ENOUGH = 60  # parts of the code: below this, two honest students write the same
 READS_ANSWERS = {"answer", "answers", "mistakes", "verdict"}  # after a point; a variable may be called so
-CHECKS = {"check", "core", "watch", "in_use", "EXERCISES", "package_pieces", "solutions"}
+CHECKS = {"check", "core", "watch", "in_use", "EXERCISES", "package_pieces", "solutions", "course"}
 REACHES_OUT = {
     *("sys", "os", "gc", "inspect", "ctypes", "subprocess", "socket", "importlib", "builtins", "threading"),
     *("signal", "multiprocessing", "pickle", "linecache", "open", "eval", "exec", "compile", "__import__"),
     *("globals", "settrace", "_getframe", "__globals__", "__code__", "__subclasses__", "__builtins__"),
+    *("getattr", "setattr", "delattr", "vars", "__dict__", "__class__", "__loader__", "__mro__", "__base__"),
 }
 
 
@@ -42,7 +42,8 @@ def _tree(source):
 
 def _imported(node):
     if isinstance(node, ast.ImportFrom):
-        return [*(node.module or "").split("."), *(each.name for each in node.names)]
+        places = {*(node.module or "").split(".")} - {"course"}  # some of its modules are for students
+        return [*places, *(each.name for each in node.names)]
     return [p for each in node.names for p in each.name.split(".")] if isinstance(node, ast.Import) else []
 
 
@@ -70,24 +71,35 @@ def of_notebook(original, cells):
     return found
 
 
-def equal_code(attempts):
-    """[(student, Attempt)] -> {(student, exercise): a line} for code that is the same but for its names."""
+def equal_code(attempts, names):
+    """[(student, Attempt)] -> {(student, exercise): a line} for code that is the same but for its names.
+
+    `names`: {student: what to call them}; two may have the same.
+    """
     groups, found = {}, {}
     for student, attempt in attempts:
         if form := _form(attempt.own):
             groups.setdefault((attempt.name, form), []).append(student)
-    solutions = {
-        (path.stem[3:], _form(path.read_text(encoding="utf-8")))
-        for path in Path(NOTEBOOKS, "solutions").glob("*.py")
-    }
+    solutions = {(name, _form(source)) for name, source in _solutions()}
     for (name, form), students in groups.items():
         for student in students:
-            others = ["the solution of the course"] if (name, form) in solutions else []
-            others += [other for other in students if other != student]
+            others = ["the course's own"] if (name, form) in solutions else []
+            others += [names[other] for other in students if other != student]
             more = f" and {len(others) - 5} more" if len(others) > 5 else ""
             if others:
                 found[student, name] = f"the same code as {', '.join(others[:5])}{more}"
     return found
+
+
+def _solutions():
+    """(name, source): those of the course, and what the package has under the same name."""
+    for path in NOTEBOOKS.glob("solutions/*.py"):
+        yield path.stem[3:], path.read_text(encoding="utf-8")
+    for path in (*NOTEBOOKS.parent.glob("swin_cifar/*.py"), NOTEBOOKS / "course" / "package_pieces.py"):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef):
+                yield node.name, ast.get_source_segment(source, node)
 
 
 def _form(source):

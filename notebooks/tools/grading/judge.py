@@ -73,13 +73,17 @@ def _confirm(attempt):
 
 
 def _forbidden(exercise):
-    """-> {(file, first line)} of the functions that the exercise forbids by `calls`."""
-    codes = {code_of(exercise.answer)}
+    """-> {(file, first line)} of the functions that the exercise forbids by `calls`, and the names of the
+    operators that it forbids by `uses`."""
+    codes, operators = {code_of(exercise.answer)}, set()
     for seen in exercise.forbidden.values():
         for cell in getattr(seen, "__closure__", None) or ():
             if isinstance(cell.cell_contents, set):
                 codes |= cell.cell_contents
-    return {(code.co_filename, code.co_firstlineno) for code in codes if code}
+            elif seen.__qualname__.startswith("uses."):
+                operators.update(cell.cell_contents)
+    places = {(code.co_filename, code.co_firstlineno) for code in codes if code}
+    return places, operators
 
 
 class _Function:

@@ -19,7 +19,7 @@ th, td {{ text-align: left; vertical-align: top; padding: .4em .8em .4em 0; bord
 td:first-child {{ font-family: monospace }}
 </style>
 <h1>{name}</h1>
-<p><strong>{points} of {of} points.</strong> A core piece counts more than another exercise.</p>
+<p><strong>{points} of {of} points.</strong></p>
 {remarks}{tables}
 </html>
 """
@@ -52,17 +52,28 @@ def write_totals(path, students):
     _write(path, [head, *lines])
 
 
+def read_roster(path):
+    """-> the column that names the students, all columns, the lines. Raises ValueError, also for no CSV."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head, *lines = [*csv.reader(file)] or [[]]
+    except FileNotFoundError:
+        raise ValueError(f"there is no {path}") from None
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read ({error}): save it as CSV UTF-8") from None
+    key = next((name for name in KEYS if name in head), None)
+    if key is None:
+        raise ValueError(f"{path} has none of the columns {', '.join(KEYS)}")
+    return key, head, lines
+
+
 def fill(roster, path, students, column):
     """Write a platform's own list again, with the grades in it -> names of students who are not in it.
 
     Moodle's grading worksheet, where students are known by `Identifier`, Canvas's exported gradebook (`ID`),
     or another list with one of the KEYS. Raises ValueError where it has none.
     """
-    with roster.open(encoding="utf-8-sig", newline="") as file:
-        head, *lines = [*csv.reader(file)] or [[]]
-    key = next((name for name in KEYS if name in head), None)
-    if key is None:
-        raise ValueError(f"{roster} has none of the columns {', '.join(KEYS)}")
+    key, head, lines = read_roster(roster)
     canvas = "Student" in head and "Section" in head
     if canvas:  # it takes a list with these columns and ours alone
         kept = [i for i, name in enumerate(head) if name in CANVAS]
@@ -116,6 +127,9 @@ def write_page(folder, student, rows):
     place.parent.mkdir(parents=True, exist_ok=True)
     tables = ""
     for notebook in dict.fromkeys(row.notebook for row in rows):
+        if notebook not in student.notebooks:
+            tables += f"<p>Notebook {html.escape(notebook)} was not handed in.</p>\n"
+            continue
         lines = "".join(_line(row) for row in rows if row.notebook == notebook)
         head = "<tr><th>exercise<th>result<th>points<th>what the check says"
         tables += f"<h2>Notebook {html.escape(notebook)}</h2>\n<table>\n{head}\n{lines}</table>\n"
@@ -133,6 +147,7 @@ def _line(row):
 
 def comment(rows):
     """One line for a platform's field of feedback."""
+    rows = [row for row in rows if row.of]  # not what is voluntary
     passed = sum(row.result.outcome == PASSED for row in rows)
     others = [f"{row.exercise} {row.result.outcome}" for row in rows if row.result.outcome != PASSED]
     return f"{passed} of {len(rows)} exercises passed" + (f"; {', '.join(others)}" if others else "")

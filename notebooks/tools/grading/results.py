@@ -1,7 +1,12 @@
 """What becomes of an attempt, what it is worth, and what it may use. No PyTorch."""
 
+import difflib
 import json
+import math
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from progress import NOTEBOOKS
 
 from course.pieces import PIECES
 
@@ -38,8 +43,13 @@ def read_weights(path):
     """A JSON file {"exercise": 1, "core piece": 2, "own_map": 5} -> WEIGHTS with these. Raises ValueError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not all(isinstance(value, (int, float)) and value >= 0 for value in found.values()):
-            raise ValueError("each weight is a number, 0 or more")
+        for value in found.values():
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise ValueError("each weight is a number, 0 or more")
+        names = {path.stem[3:] for path in Path(NOTEBOOKS, "solutions").glob("*.py")}.union(WEIGHTS)
+        for name in found.keys() - names:
+            near = difflib.get_close_matches(name, names, 1)
+            raise ValueError(f'there is no exercise "{name}".' + f" Is it `{near[0]}`?" * bool(near))
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} cannot be used as weights: {error}") from None
     return WEIGHTS | found

@@ -195,7 +195,8 @@ def serve(conn, attempt, forbidden, seconds, megabytes):
     warm_up = wire.pack({"a": torch.zeros(1)})
     wire.unpack(warm_up), wire.unpack_trusted(warm_up)
     lent = lent_to(attempt.name)
-    take_away(forbidden, lent)
+    places, operators = forbidden
+    take_away(places, lent)
     limit(conn, seconds, megabytes)
 
     def made(number):
@@ -221,7 +222,9 @@ def serve(conn, attempt, forbidden, seconds, megabytes):
         for tensor, gradient in zip(wire.tensors(inputs), message["gradients"]):
             tensor.grad = gradient
         try:
-            reply = {"result": wire.plain(function(*inputs))}
+            with without(operators):
+                result = function(*inputs)
+            reply = {"result": wire.plain(result)}
         except Exception as error:
             reply = {"error": (type(error).__name__, _said(error, function))}
         reply |= {"chance": torch.get_rng_state(), "state": wire.state(inputs)}
@@ -233,6 +236,19 @@ def _said(error, function):
     text = f"{type(error).__name__}: {error}".split("\n")[0][:160]
     lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if "<cell" in frame.filename]
     return f"your code stops at `{lines[-1]}` with {text}" if lines else text
+
+
+def without(operators):
+    """-> a context in which these operators of PyTorch raise PermissionError."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Without(TorchDispatchMode):
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            if (name := operator.overloadpacket.__name__) in operators:
+                raise PermissionError(f"the exercise forbids PyTorch's `{name}`: write it yourself")
+            return operator(*args, **(kwargs or {}))
+
+    return Without() if operators else contextlib.nullcontext()
 
 
 def take_away(places, lent):

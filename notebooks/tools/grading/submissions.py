@@ -5,6 +5,7 @@ import json
 import re
 import symtable
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -12,9 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from progress import NOTEBOOKS, exercises
 
-LARGEST = 50 * 2**20  # bytes of a notebook; and all notebooks of a zip together are at most four times that
+LARGEST = 50 * 2**20  # bytes of a notebook; all notebooks of a student's zip have at most four times that
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError)
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_")  # Jane Doe_123_assignsubmission_file_
-CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d+)_\d+_.")  # doejane_LATE_123_4567_file.ipynb
+CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d+)_(?P<file>\d+)_.")  # doe_LATE_123_4567_x.ipynb
 GRADESCOPE = re.compile(r"(?P<name>submission_(?P<id>\d+))$")  # a folder submission_123
 
 
@@ -44,37 +46,34 @@ class Attempt:
 # --- files -------------------------------------------------------------------------------
 
 
-def collect(path, one=False):
+def collect(path, one=False, originals=None):
     """-> [Student], by name. Of a file that is no notebook of the course, the student gets a remark.
 
     `one`: all files are one student's.
 
-    Raises Unreadable where there is nothing to grade at all.
+    Raises Unreadable where there is nothing to grade at all, or a zip of the class is damaged.
     """
-    path = Path(path)
+    path, originals = Path(path), originals or read_originals()
     if not path.exists():
         raise Unreadable(f"there is no {path}: give the folder or zip that holds the submissions")
-    students = {}
-    originals = read_originals()
-    for parts, data in sorted(_files(path), key=lambda found: found[0]):
-        name, number = (path.stem, "") if one else _whose(parts)
+    files = [(parts, _read(data, originals)) for parts, data in _files(path)]
+    files = sorted(files if one else _without_a_folder_around(files), key=lambda file: file[0])
+    students, canvas = {}, _are_canvas({parts[0] for parts, _ in files})
+    for parts, found in files:
+        name, number = (path.stem, "") if one else _whose(parts, canvas)
         moodle = bool(MOODLE.match(parts[0]))
         student = students.setdefault((number or name).lower(), Student(name, number, moodle))
-        if data is None:
-            continue
         file = "/".join(parts)
-        try:
-            cells = read_notebook(data)
-            notebook = recognise(cells, originals)
-            if notebook is None:
-                raise Unreadable("not a notebook of this course, or one without exercises")
-        except Unreadable as reason:
-            student.remarks.append(f"{file}: {reason}")
-            continue
-        if notebook in student.notebooks:
-            student.remarks.append(f"{file}: a second notebook {notebook}; the one with more written counts")
-            cells = max(student.notebooks[notebook], cells, key=lambda c: _written(originals[notebook], c))
-        student.notebooks[notebook] = cells
+        if isinstance(found, Unreadable):
+            student.remarks.append(f"{file}: {found}")
+        elif found:
+            notebook, cells = found
+            if notebook in student.notebooks:
+                remark = f"{file}: a second notebook {notebook}; the one with more written counts"
+                student.remarks.append(remark)
+                both = student.notebooks[notebook], cells
+                cells = max(both, key=lambda cells: _written(originals[notebook], cells))
+            student.notebooks[notebook] = cells
     if not students:
         raise Unreadable(f"{path} holds no submissions")
     for student in students.values():
@@ -83,22 +82,34 @@ def collect(path, one=False):
     return sorted(students.values(), key=lambda student: (student.name.lower(), student.id))
 
 
+def _read(data, originals):
+    """-> (number of the notebook, its cells), or Unreadable; of a folder None."""
+    if data is None or isinstance(data, Unreadable):
+        return data
+    try:
+        cells = read_notebook(data)
+    except Unreadable as reason:
+        return reason
+    number = recognise(cells, originals)
+    if number:
+        return number, cells
+    return Unreadable("not a notebook of this course, or one without exercises")
+
+
 def _files(path):
-    """(parts of the name, bytes) of all notebooks; None or Unreadable's words in place of bytes."""
+    """(parts of the name, bytes) of all notebooks; None for a folder, Unreadable for what cannot be read."""
     if path.is_file():
         yield from _unpacked((path.name,), path.read_bytes(), whole=True)
         return
     for file in path.rglob("*"):
         parts = file.relative_to(path).parts
-        if re.match(r"assignment_\d+_export$", parts[0]):  # Gradescope's, around all folders
-            parts = parts[1:]
-        if not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        if _is_hidden(parts):
             continue
         if file.is_dir():
-            if len(parts) == 1:
-                yield parts, None
+            yield parts, None
         elif file.suffix.lower() in (".ipynb", ".zip"):
-            yield from _unpacked(parts, file.read_bytes() if file.stat().st_size <= 4 * LARGEST else b"")
+            large = _too_large(parts, file.stat().st_size)
+            yield from [(parts, large)] if large else _unpacked(parts, file.read_bytes())
 
 
 def _unpacked(parts, data, whole=False, depth=0):
@@ -110,24 +121,66 @@ def _unpacked(parts, data, whole=False, depth=0):
     if outer:
         yield outer, None
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            left = 4 * LARGEST
-            for entry in archive.infolist():
-                inner = PurePosixPath(entry.filename.replace("\\", "/")).parts
-                hidden = any(part.startswith(".") or part == "__MACOSX" for part in inner)
-                if entry.is_dir() or hidden or not inner[-1].lower().endswith((".ipynb", ".zip")):
-                    continue
-                left -= entry.file_size
-                if left < 0 or depth > 1:
-                    raise zipfile.BadZipFile("too large")
-                yield from _unpacked(outer + inner, archive.read(entry), depth=depth + 1)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, ValueError):
-        yield (outer or parts), b"PK"  # said of it when it is read
+        archive = zipfile.ZipFile(BytesIO(data))
+    except BROKEN:
+        if whole:  # never go on with a part of the class
+            raise Unreadable(f"{parts[-1]} cannot be unpacked: download it again") from None
+        yield outer, Unreadable("a zip that cannot be unpacked")
+        return
+    left = 4 * LARGEST  # for a student's zip; the class may need more
+    for entry in archive.infolist():
+        inner = PurePosixPath(entry.filename.replace("\\", "/")).parts
+        if not inner or _is_hidden(inner):
+            continue
+        if entry.is_dir():
+            yield outer + inner, None
+        elif inner[-1].lower().endswith((".ipynb", ".zip")):
+            left -= 0 if whole else entry.file_size
+            large = _too_large(inner, entry.file_size)
+            if large or left < 0 or depth > 1:
+                yield outer + inner, large or Unreadable("in a zip that is too large")
+                continue
+            try:
+                content = archive.read(entry)
+            except BROKEN:
+                yield outer + inner, Unreadable("a file in a zip that cannot be unpacked")
+                continue
+            yield from _unpacked(outer + inner, content, depth=depth + 1)
 
 
-def _whose(parts):
+def _is_hidden(parts):
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _too_large(parts, size):
+    most = LARGEST if parts[-1].lower().endswith(".ipynb") else 4 * LARGEST
+    return Unreadable(f"larger than {most >> 20} MB") if size > most else None
+
+
+def _without_a_folder_around(files):
+    """Without Gradescope's folder around the class, or another one: it holds one of the notebooks twice."""
+    files = [(p[1:] if re.match(r"assignment_\d+_export$", p[0]) else p, found) for p, found in files]
+    files = [(parts, found) for parts, found in files if parts]
+    numbers = [found[0] for _, found in files if isinstance(found, tuple)]
+    if len(set(numbers)) == len(numbers):
+        return files
+    while len(tops := {parts[0] for parts, _ in files}) == 1:
+        inner = [(parts[1:], found) for parts, found in files if parts[1:]]
+        if not inner or any(pattern.match(*tops) for pattern in (MOODLE, GRADESCOPE)):
+            break
+        files = inner
+    return files
+
+
+def _are_canvas(names):
+    """Has each name Canvas's form, and each file a number of its own?"""
+    found = [CANVAS.match(name) for name in names]
+    return all(found) and len({each["file"] for each in found}) == len(found)
+
+
+def _whose(parts, canvas):
     """-> the name and number of the student, from the first part of a file's name."""
-    for pattern in (MOODLE, GRADESCOPE, CANVAS):
+    for pattern in (MOODLE, GRADESCOPE, *[CANVAS] * canvas):
         if found := pattern.match(parts[0]):
             return found["name"], found["id"]
     return re.sub(r"\.(ipynb|zip)$", "", parts[0], flags=re.IGNORECASE), ""
@@ -140,10 +193,6 @@ def read_notebook(data):
     """bytes -> [(id, source)] of its code cells, with plain line ends. Raises Unreadable."""
     if not data.strip():
         raise Unreadable("the file is empty")
-    if data.startswith(b"PK"):
-        raise Unreadable("a zip that cannot be unpacked")
-    if len(data) > LARGEST:
-        raise Unreadable(f"larger than {LARGEST >> 20} MB")
     try:
         cells = json.loads(data.decode("utf-8-sig"))["cells"]
         found = []
@@ -231,15 +280,17 @@ def _with_what_it_needs(name, own, original):
     place = next((i for i, (cell, _) in enumerate(original.cells) if cell == own[-1][0]), len(original.cells))
     theirs = original.cells[place:] + original.cells[:place]  # of two definitions the last one counts
     theirs = [(f"original {cell}", source) for cell, source in theirs if not cell.endswith("-skeleton")]
-    table, order = {}, []  # name: (cell, source, number of the statement, names it uses)
+    table, order = {}, []  # name: [(cell, source, number of the statement, names it uses)]
     for cell, source in theirs + own:
-        for number, (defined, used, simple) in enumerate(_statements(source)):
-            if defined and (simple or not cell.startswith("original ")):
-                order.append((cell, source, number, used))
-                table.update((each, order[-1]) for each in defined)
-    chosen = [table[name]]
+        for number, (kind, defined, changed, used) in enumerate(_statements(source)):
+            if cell.startswith("original ") and kind is OTHER:
+                continue
+            order.append((cell, source, number, used))
+            for each in defined | changed:  # of a function the last definition counts, else all of it
+                table[each] = ([] if kind is WHOLE else table.get(each, [])) + [order[-1]]
+    chosen = [*table[name], *table.get("*", [])]
     for entry in chosen:  # grows
-        chosen += [table[each] for each in sorted(entry[3]) if each in table and table[each] not in chosen]
+        chosen += [e for each in sorted(entry[3]) for e in table.get(each, []) if e not in chosen]
     pieces = {}
     for cell, source, number, _ in (entry for entry in order if entry in chosen):
         pieces.setdefault((cell, source), []).append(number)
@@ -254,8 +305,14 @@ def _with_what_it_needs(name, own, original):
 
 
 def plain(source):
-    """Without IPython's `%...`, `!...` and `?`: as many lines as before."""
-    return "\n".join("" if re.match(r"\s*[%!?]|[\w.]+\?+$", line) else line for line in source.split("\n"))
+    """Without IPython's `%...`, `!...` and `?`: as many lines as before. What is Python stays as it is."""
+    try:
+        ast.parse(source)
+        return source
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        pass
+    magic = re.compile(r"[ \t]*(%%?[a-zA-Z]|[!?](?!=))|[\w.]+\?+$")
+    return "\n".join("" if magic.match(line) else line for line in source.split("\n"))
 
 
 def _tree(source):
@@ -276,39 +333,52 @@ def _lines(source):
 
 def _defines(source, name):
     """At its margin? A cell with an error in it is searched for the line."""
-    found = any(name in defined for defined, _, _ in _statements(source))
+    found = any(name in defined for _, defined, _, _ in _statements(source))
     return found or bool(not _tree(source) and re.search(rf"^def {name}\b", source, re.MULTILINE))
+
+
+WHOLE, SIMPLE, OTHER = "a function or class", "an import or a constant", "another statement"
+CHANGE = {"append", "extend", "insert", "update", "add", "setdefault", "pop", "remove", "sort", "reverse"}
 
 
 @lru_cache(4096)  # the original's cells are asked for again and again
 def _statements(source):
-    """For each statement at the margin: names it defines, names it uses, is it an import, def or constant?"""
-    return [*_each_statement(source)]
+    """For each statement at the margin: its kind; the names it defines, changes by `T[0] = 1`, and uses."""
+    return [(_kind(node), *_names(node)) for node in _tree(source)]
 
 
-def _each_statement(source):
-    for node in _tree(source):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield {(each.asname or each.name).split(".")[0] for each in node.names}, set(), True
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            yield {node.name}, _used(node) - {node.name}, True
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = {each.id for t in targets for each in ast.walk(t) if isinstance(each, ast.Name)}
-            plain_names = all(isinstance(t, (ast.Name, ast.Tuple)) for t in targets)
-            constant = isinstance(node.value, ast.Constant)
-            yield (names if plain_names else set()), _used(node) - names, constant
-        else:
-            yield set(), set(), False
+def _kind(node):
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return WHOLE
+    constant = isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant)
+    return SIMPLE if constant or isinstance(node, (ast.Import, ast.ImportFrom)) else OTHER
 
 
-def _used(node):
-    """The names that a statement takes from outside itself."""
-    tables = [symtable.symtable(ast.unparse(node), "a cell", "exec")]
-    used = set()
+def _names(node):
+    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+        return {"*"}, set(), set()
+    try:
+        tables = [symtable.symtable(ast.unparse(node), "a cell", "exec")]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # such as `nonlocal x` at the margin
+        return set(), set(), set()
+    outside = tables[0].get_symbols()
+    defined = {each.get_name() for each in outside if each.is_assigned() or each.is_imported()}
+    used = {each.get_name() for each in outside if each.is_referenced()}
     for table in tables:  # grows: functions, their own functions, comprehensions, ...
         tables += table.get_children()
-        for symbol in table.get_symbols():
-            if symbol.is_global() or (table is tables[0] and symbol.is_referenced()):
-                used.add(symbol.get_name())
-    return used
+        used |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+    changed = set() if _kind(node) is WHOLE else {_base(part) for part in ast.walk(node)} - {None}
+    return defined, changed, used | changed
+
+
+def _base(part):
+    """`T` of `T[0] = 1`, `T.a.b = 1` and `T.append(1)`, or None."""
+    if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
+        place = part.func if part.func.attr in CHANGE or part.func.attr.endswith("_") else None
+    else:
+        place = part if isinstance(getattr(part, "ctx", None), (ast.Store, ast.Del)) else None
+    if not isinstance(place, (ast.Attribute, ast.Subscript)):
+        return None
+    while isinstance(place, (ast.Attribute, ast.Subscript)):
+        place = place.value
+    return place.id if isinstance(place, ast.Name) else None
