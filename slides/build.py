@@ -21,7 +21,7 @@ stays on the slide before.
         "steps": true,                             the points of `text` come one after the other
         "show": "output",                          or "code", "both", "nothing", "reveal": first the code
         "code_lines": [3, 7],                      of the code only these, counted from 1
-        "output_lines": [1, 4],                    of what it printed only these
+        "output_lines": [1, 4],                    of what it printed only these; []: nothing of it
         "source": true,                            what it printed is Python: with colours
         "layout": "side",                          text on the left, the rest on the right; or "title"
         "notes": ["What to say."],                 seen by the speaker alone (key S)
@@ -169,6 +169,8 @@ def _outputs(cell, chosen, source):
         text = output.get("text", data.get("text/plain"))
         if "image/png" in data:
             yield "picture", _picture(data["image/png"].strip(), output.metadata.get("image/png", {}))
+        elif text is not None and chosen == []:
+            continue
         elif text is not None and source:
             yield "code", Highlight2HTML()(_lines(cell, text, chosen), language="python")
         elif text is not None:
@@ -291,7 +293,8 @@ def lecture(paths, minutes, *who):
         if mine:
             parts.append(f"| {path.stem[:2]} | {slides[0].title} |")
         chosen += [replace(slide, part=f"{path.stem[:2]} {slides[0].title}") for slide in mine]
-    title = _begins_with(title, [html.escape(" · ".join(filter(None, who)))])
+    if any(who):
+        title = _begins_with(title, [html.escape(" · ".join(filter(None, who)))])
     outline = _begins_with(outline, ["| notebook | |", "|---|---|", *parts])
     return [title, outline, *chosen, *end]
 

@@ -272,6 +272,12 @@ def test_only_the_chosen_lines_of_the_output():
     assert slide.blocks[0].html == "<pre>b\n  c</pre>"
 
 
+def test_nothing_of_the_output_may_be_chosen_beside_a_picture():
+    outputs = [printed("a\nb\n"), picture()]
+    (slide,) = build.read_slides(notebook_of(cell("1", outputs=outputs, title="T", output_lines=[])))
+    assert [block.kind for block in slide.blocks] == ["picture"]
+
+
 def test_printed_source_is_drawn_as_code():
     outputs = [printed("text\n    return 1  # one\n")]
     notebook = notebook_of(cell("1", outputs=outputs, title="T", output_lines=[2, 2]))
