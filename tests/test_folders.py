@@ -138,6 +138,7 @@ def test_links_lead_to_pictures_once_and_round_no_circle(folder, tmp_path):
     picture(99).save(outside / "new.png")
     (folder / "cat" / "more").symlink_to(outside)
     assert read_folder(folder, 8).labels.bincount().tolist() == [6, 5, 5, 5]
+    assert len(list(folders.walk(folder / "cat"))) == 7  # the copy by a link, too; each once
 
 
 def test_hundreds_of_tiny_classes(tmp_path):

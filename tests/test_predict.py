@@ -140,6 +140,7 @@ def test_arrays_pictures_and_bytes_are_read_as_the_file_is(shape, tmp_path):
     for source in (array, array / 255, Image.fromarray(array), (tmp_path / "picture.png").read_bytes()):
         assert np.array_equal(np.asarray(load_picture(source)), expected)
     assert expected.shape == (6, 5, 3)
+    assert load_picture(np.full((4, 4), 0.999)).getpixel((0, 0)) == (255, 255, 255)  # rounded
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,9 @@ def test_grey_pictures_and_their_three_equal_colours_give_the_same_tokens(path):
     picture = torch.randn(1, 1, 8, 8)
     found, expected = grey.patch_embed(picture), colour.patch_embed(picture.expand(-1, 3, -1, -1))
     assert (found - expected).abs().max() < 1e-5
+    torch.save(grey.state_dict(), path)
+    again, _ = pretrained_model(path, in_channels=3)
+    assert (again.patch_embed(picture.expand(-1, 3, -1, -1)) - expected).abs().max() < 1e-5
 
 
 def test_a_stage_with_a_smaller_window_is_the_same_stage_with_ours(tmp_path):
