@@ -226,11 +226,16 @@ SHORT |= {
 }
 LONG = {"epochs": 160, "warmup_epochs": 3, "crop_padding": 4, "cutmix_prob": 0.75}
 HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "crop_padding": 4, "cutmix_prob": 0.5}
+FINE = HALF_HOUR | {"epochs": 100, "learning_rate": 2e-3}
+# `nano` behind a stage of one block on patches of 2 pixels, on half of its channels; fewer channels
+# in the MLPs make up for the parameters.
+FINE_SHAPE = {"patch_size": 2, "embed_dim": 24, "depths": (1, 2, 2), "num_heads": (1, 3, 6), "mlp_ratio": 3.84}
 NO_TABLE = "no position encoding"  # to compare the bias with
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
     "half-hour": {REFERENCE: Variant(HALF_HOUR)},  # on two cores; one thread takes an hour
     "long": {REFERENCE: Variant(LONG)},  # an hour and a half on one thread with AVX512_BF16
+    "fine": {REFERENCE: Variant(FINE, partial(create_model, **FINE_SHAPE))},
     # What each part of `nano`'s recipe is worth, in short runs. The reference stays what it is when
     # the preset changes: these runs are what it was chosen by.
     "recipe": {
