@@ -16,15 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from swin_cifar.config import SwinConfig, model_config, train_config
-from swin_cifar.data import load_cifar10
+from swin_cifar.data import load_cifar10, load_folder
 from swin_cifar.history import History
 from swin_cifar.layers import WindowAttention
 from swin_cifar.model import SwinTransformer, create_model
+from swin_cifar.pretrained import read_weights
 from swin_cifar.training import train_and_test
 from swin_cifar.variants import ablate
 
 REFERENCE = "as it is"  # what the other variants of a study are compared with
 FOLDER = Path(__file__).parent / "studies"
+EMOJI = Path(__file__).parents[1] / "notebooks" / "pictures" / "emoji"  # a small set of another kind
 
 
 # --- models -----------------------------------------------------------------------------
@@ -129,6 +131,11 @@ def _factors(noise, identity, C, rank):
     return (U[:, :rank] * root).T, root[:, None] * Vh[:rank]
 
 
+def with_new_head(preset: str) -> SwinTransformer:
+    """The published model of a preset, with a head that has learned nothing yet."""
+    return read_weights(Path(__file__).parent / f"{preset}_cifar10.pt").build(new_head=True)[0]
+
+
 class ContinuousBias(nn.Module):
     """-> ((2M-1)², heads): Swin V2's bias table, made by a small network from log-spaced offsets.
 
@@ -229,7 +236,14 @@ HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "crop_padding": 4, "cutmix_prob":
 FINE = HALF_HOUR | {"epochs": 100, "learning_rate": 2e-3}
 # `nano` behind a stage of one block on patches of 2 pixels, on half of its channels; fewer channels
 # in the MLPs make up for the parameters.
-FINE_SHAPE = {"patch_size": 2, "embed_dim": 24, "depths": (1, 2, 2), "num_heads": (1, 3, 6), "mlp_ratio": 3.84}
+FINE_SHAPE = {
+    "patch_size": 2,
+    "embed_dim": 24,
+    "depths": (1, 2, 2),
+    "num_heads": (1, 3, 6),
+    "mlp_ratio": 3.84,
+}
+FEW = {"epochs": 30, "batch_size": 16}  # for 160 pictures
 NO_TABLE = "no position encoding"  # to compare the bias with
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
@@ -270,6 +284,13 @@ STUDIES = {  # study: {variant: what is changed}
         "official start": Variant(SHORT, small_start),
         "branches start at zero": Variant(SHORT, branches_start_at_zero),
         "mimetic start": Variant(SHORT, mimetic_start),
+    },
+    # Few pictures of one's own (notebook 15): with and without what was learned from CIFAR-10.
+    "transfer": {
+        REFERENCE: Variant(FEW),
+        "from trained weights": Variant(FEW | {"body_lr_scale": 0.3}, with_new_head),
+        "trained weights, same rate": Variant(FEW, with_new_head),
+        "only the head learns": Variant(FEW | {"frozen_stages": 2}, with_new_head),
     },
     # Shapes of at most 0.31 million parameters, each for as long as 24 passes of `nano` take.
     "shape": {
@@ -312,9 +333,8 @@ def run_study(
         raise ValueError(f"unknown study {study!r}; there are: {', '.join(STUDIES)}")
     if study == "recipe" and preset != "nano":
         raise ValueError("the changes of the study 'recipe' are changes of nano's recipe: leave out --preset")
-    train, test = load_cifar10(data_root)
-    train, validation = train.split(5000)
     for seed in seeds:
+        train, validation, test = _pictures(study, seed, data_root)
         for name, variant in STUDIES[study].items():
             path = _path(folder, study, preset, name, seed)
             config = train_config(preset, **{"seed": seed, **variant.recipe, **recipe})
@@ -327,6 +347,15 @@ def run_study(
             history = train_and_test(model, train, validation, test, config, progress=False)
             history.save(path)
             print(f"{name}, seed {seed}: {history.accuracy('test'):.2%}", flush=True)
+
+
+def _pictures(study, seed, data_root):
+    """-> those to train, to validate, to test: of the study "transfer" another split for each seed."""
+    if study == "transfer":
+        train, test = load_folder(EMOJI, seed=seed)
+        return train, None, test
+    train, test = load_cifar10(data_root)
+    return *train.split(5000), test
 
 
 def _path(folder, study, preset, variant, seed):
