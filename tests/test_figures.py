@@ -45,6 +45,7 @@ def test_differences_are_sorted_by_their_mean():
     (ax,) = plot_differences({"up": [1.0, 3.0], "down": [-2.0], "little": [0.5, -0.5]}, "points").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["down", "little", "up"]
     assert [bar.get_width() for bar in ax.patches] == [-2, 0, 2]
+    assert [bar.get_hatch() for bar in ax.patches] == ["///", "", ""]  # a single value
     assert ax.lines[2].get_xdata().tolist() == [1, 3]
 
 

@@ -174,7 +174,7 @@ def test_all_notebooks_are_in_a_lab():
     said = " ".join(row["notebook"] for lab in LABS for p in ("class", "home") for row in plan_of(lab, p))
     numbers = [int(n) for pair in re.findall(r"(\d\d)(?: to (\d\d))?", said) for n in pair if n]
     assert set(range(10)) <= set(numbers)
-    assert {int(row["choice"][:2]) for row in CHOICE} == set(range(10, 15))
+    assert {int(row["choice"][:2]) for row in CHOICE} == set(range(10, 16))
 
 
 @pytest.mark.parametrize("lab", LABS)
@@ -208,10 +208,10 @@ def test_a_rubric_has_the_points_of_its_title():
         r"^### The rubric of .*?, (\d+) points\n(.*?)(?=^##)", PLANS, re.MULTILINE | re.DOTALL
     )
     assert len(rubrics) == 2
-    for name in ("10", "12", "13"):
+    for name in ("10", "12", "13", "15"):
         cells = nbformat.read(NOTEBOOKS[name], as_version=4).cells
         rubrics += [("14", cell.source + "\n") for cell in cells if cell.id == "open-task"]
-    assert len(rubrics) == 5
+    assert len(rubrics) == 6
     for points, text in rubrics:
         (rows,) = tables_of(text)
         assert 2 * len(rows) == int(points) and "2" in rows[0]

@@ -743,14 +743,18 @@ def plot_agreement(pairs, xlabel, ylabel):
 
 
 def plot_differences(differences, xlabel):
-    """-> Figure: {name: values}, a bar to each name's mean, the largest on top, and a dot for each value."""
+    """-> Figure: {name: values}, a bar to each name's mean, the largest on top, and a dot for each value.
+
+    A bar of a single value, which has no scatter, is hatched.
+    """
     means = {name: sum(values) / len(values) for name, values in differences.items()}
     names = sorted(means, key=means.get)
     figure = Figure(figsize=(9, 1.1 + 0.42 * len(names)), layout="constrained")
     ax = figure.subplots()
-    ax.barh(names, [means[name] for name in names], color=COLOURS[4], edgecolor="#444444", height=0.7)
     for row, name in enumerate(names):
         dots = differences[name]
+        hatch = "///" if len(dots) == 1 else ""
+        ax.barh(name, means[name], color=COLOURS[4], edgecolor="#444444", height=0.7, hatch=hatch)
         ax.plot(dots, [row] * len(dots), "o", color="black", markeredgecolor="white", markersize=8)
     ax.axvline(0, color="black", linewidth=2)
     ax.set_xlabel(xlabel, fontsize=13)

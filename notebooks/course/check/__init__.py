@@ -1,4 +1,4 @@
-"""Checks for the exercises of notebooks 02 to 14: they say what is wrong, never the answer.
+"""Checks for the exercises of notebooks 02 to 15: they say what is wrong, never the answer.
 
     from course import check
 
