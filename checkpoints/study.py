@@ -229,7 +229,13 @@ HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "crop_padding": 4, "cutmix_prob":
 FINE = HALF_HOUR | {"epochs": 100, "learning_rate": 2e-3}
 # `nano` behind a stage of one block on patches of 2 pixels, on half of its channels; fewer channels
 # in the MLPs make up for the parameters.
-FINE_SHAPE = {"patch_size": 2, "embed_dim": 24, "depths": (1, 2, 2), "num_heads": (1, 3, 6), "mlp_ratio": 3.84}
+FINE_SHAPE = {
+    "patch_size": 2,
+    "embed_dim": 24,
+    "depths": (1, 2, 2),
+    "num_heads": (1, 3, 6),
+    "mlp_ratio": 3.84,
+}
 NO_TABLE = "no position encoding"  # to compare the bias with
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},

@@ -55,10 +55,10 @@ FLOORS = [
     {"data"},
     {"model", "history"},
     {"weights", "checkpoint", "variants"},
-    {"predict", "pretrained"},
+    {"predict", "pretrained", "cards"},
     {"run", "inspection"},
     {"training"},
-    {"curves", "bench", "explainer.build", "prepare"},
+    {"curves", "bench", "explainer.build", "prepare", "export"},
     {"__main__"},
 ]
 
