@@ -190,8 +190,7 @@ def export_model(args: argparse.Namespace) -> None:
         f"{path} for {args.to} in {done.path}, {done.path.stat().st_size / 1e6:.1f} MB; its card: {done.card}"
     )
     print(f"on random pictures its logits, up to {done.largest:.3g}, differ by {done.difference:.1e} at most")
-    if done.built_by:
-        print(f"the model that these weights fit: {done.built_by}")
+    print(f"it is {done.note}")
 
 
 # --- helpers ----------------------------------------------------------------------------

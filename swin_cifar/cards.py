@@ -136,8 +136,10 @@ from PIL import Image, ImageOps
 
 classes = {said["classes"]}
 picture = ImageOps.fit(Image.open("cat.jpg").convert("RGB"), ({side}, {side})){grey}
-x = np.float32(picture).reshape(1, {side}, {side}, {channels}) / 255
-x = ((x - np.float32({said["mean"]})) / np.float32({said["std"]})).transpose(0, 3, 1, 2)
+mean = np.float32({said["mean"]})
+std = np.float32({said["std"]})
+x = np.float32(picture).reshape(1, {side}, {side}, {channels})
+x = ((x / 255 - mean) / std).transpose(0, 3, 1, 2)
 {code}print(classes[logits.argmax()])
 ```
 

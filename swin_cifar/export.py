@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from swin_cifar.cards import metadata, model_card
 from swin_cifar.checkpoint import FORMAT, SAFETENSORS_KEY, load_checkpoint
-from swin_cifar.config import SwinConfig
 from swin_cifar.layers import FastLinear
 from swin_cifar.system import first_line, write_atomically
 from swin_cifar.weights import (
@@ -23,6 +22,7 @@ from swin_cifar.weights import (
     timm_state_dict,
     torchvision_arguments,
     torchvision_state_dict,
+    what_is_padded,
 )
 
 OPSET = 18  # of ONNX: the oldest that PyTorch's exporter writes itself, so the most programs read it
@@ -41,7 +41,7 @@ class Exported:
     card: Path
     difference: float  # the largest, of logits
     largest: float  # of the model's logits, without sign
-    built_by: str | None  # the Python that makes the model in another library which the weights fit
+    note: str  # what the file is; for another library's weights the Python that makes its model
 
 
 @dataclass
@@ -50,8 +50,7 @@ class _Made:
     answer: Callable[[Tensor], Tensor]  # the model in it, read again: pictures to logits
     imports: str  # of the Python in the card
     code: str  # there, from pictures `x` (B, C, h, w) to `logits`, both of NumPy
-    note: str  # what else the card says of the format
-    built_by: str | None = None
+    note: str  # what the file is, for the card
 
 
 def export_checkpoint(checkpoint: str | Path, target: str, out: str | Path) -> Exported:
@@ -71,7 +70,8 @@ def export_checkpoint(checkpoint: str | Path, target: str, out: str | Path) -> E
     if out.suffix != (suffix := Path("x" + ending).suffix):
         raise ValueError(f"the name of a file for {target} ends in {suffix}, got {out}")
     _check_free(out, card)
-    _check_libraries(target, libraries)
+    if missing := " ".join(library for library in libraries if not _is_there(library)):
+        raise ExportError(f"to export to {target} install {missing}: python -m pip install {missing}")
     saved = load_checkpoint(checkpoint)
     made = make(saved, out.name)
     difference, largest = _compare(saved.model, made.answer, limit)
@@ -87,7 +87,7 @@ def export_checkpoint(checkpoint: str | Path, target: str, out: str | Path) -> E
     except BaseException:
         card.unlink()
         raise
-    return Exported(out, card, difference, largest, made.built_by)
+    return Exported(out, card, difference, largest, made.note)
 
 
 def default_name(checkpoint: str | Path, target: str) -> str:
@@ -124,7 +124,7 @@ def _onnx(saved, name):
         lambda x: torch.from_numpy(session.run(None, {"images": x.numpy()})[0]),
         "import onnxruntime",
         f"logits = onnxruntime.InferenceSession({name!r}).run(None, {{'images': x}})[0]\n",
-        f"ONNX, opset {OPSET}. Classes, mean, std and size are in its metadata as JSON.",
+        f"a graph of ONNX, opset {OPSET}. Classes, mean, std and size are in its metadata as JSON.",
     )
 
 
@@ -182,10 +182,10 @@ def _torchvision(saved, name):
 def _in_library(saved, name, where, arguments, renamed):
     """A state dict for a library's SwinTransformer, which is in the module `where`."""
     library, arguments = where.partition(".")[0], arguments(saved.model.config)
-    if padded := _padded(saved.model.config):
+    if padded := what_is_padded(saved.model.config):
         raise ExportError(
-            f"{padded}, and {library} attends to the padding, which this model never did: its answers would "
-            "be others. Export to onnx, torch-export or safetensors"
+            f"{padded}: there {library} attends to the padding or shrinks the window, and would answer "
+            "otherwise than this model. Export to onnx, torch-export or safetensors"
         )
     file = io.BytesIO()
     torch.save(renamed(saved.model), file)
@@ -202,7 +202,6 @@ def _in_library(saved, name, where, arguments, renamed):
         f"model = {call}\nmodel.load_state_dict(torch.load({name!r}, weights_only=True))\n"
         "logits = model.eval()(torch.from_numpy(x)).detach().numpy()\n",
         f"a state dict of {library} {importlib.import_module(library).__version__}, for `{call}`",
-        call,
     )
 
 
@@ -219,21 +218,15 @@ TARGETS = {  # name: how it is made, the end of the file's name, libraries, limi
 
 
 def _check_free(*paths):
-    for path in paths:
-        if path.exists():
-            raise ValueError(f"{path} exists already: choose another --out")
+    if taken := [path for path in paths if path.exists()]:
+        raise ValueError(f"{taken[0]} exists already: choose another --out")
 
 
-def _check_libraries(target, libraries):
-    missing = []
-    for library in libraries:
-        try:
-            importlib.import_module(library)
-        except ImportError:
-            missing.append(library)
-    if missing:
-        names = " ".join(missing)
-        raise ExportError(f"to export to {target} install {names}: python -m pip install {names}")
+def _is_there(library):
+    try:
+        return importlib.import_module(library)
+    except ImportError:
+        return None
 
 
 def _program(saved):
@@ -252,19 +245,6 @@ def _program(saved):
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths on this machine
     return program
-
-
-def _padded(config: SwinConfig):
-    """Which map of the model's own pictures is padded, in words; None where none is."""
-    side = config.image_size
-    if side % config.patch_size:
-        return f"patches of {config.patch_size} pixels pad pictures of {side} x {side} pixels"
-    side //= config.patch_size
-    for stage in range(len(config.depths)):
-        if side % config.window_size:
-            return f"windows of {config.window_size} tokens pad stage {stage + 1}'s map of {side} x {side}"
-        side = -(-side // 2)
-    return None
 
 
 @torch.no_grad()

@@ -110,6 +110,22 @@ def timm_arguments(config: SwinConfig) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in asdict(config).items()}
 
 
+def what_is_padded(config: SwinConfig) -> str | None:
+    """What is padded of pictures of the model's own size, in words; None where nothing is.
+
+    There torchvision's and timm's models, which attend to padding, answer otherwise than ours.
+    """
+    side = config.image_size
+    if side % config.patch_size:
+        return f"patches of {config.patch_size} pixels pad pictures of {side} x {side}"
+    side //= config.patch_size
+    for stage in range(1, len(config.depths) + 1):
+        if side % config.window_size:
+            return f"windows of {config.window_size} tokens pad stage {stage}'s map of {side} x {side}"
+        side = -(-side // 2)
+    return None
+
+
 def torchvision_model(config: SwinConfig) -> nn.Module:
     """-> torchvision's SwinTransformer of the same sizes, to compare with."""
     from torchvision.models.swin_transformer import SwinTransformer  # slow to import
