@@ -15,6 +15,7 @@ from pathlib import Path
 
 from study import REFERENCE, STUDIES, differences, load_study, mean_and_deviation
 from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
+from swin_cifar.cards import architecture, duration, parameters, pictures, table
 from swin_cifar.checkpoint import SUMS, read_sums, sha256
 from swin_cifar.curves import plot_history
 from swin_cifar.history import History
@@ -71,7 +72,7 @@ def board_table():
             rows += [_row(words, "nano", runs)] if runs else []
         elif (path := FOLDER / f"{budget}_cifar10.json").exists():
             rows.append(_row(f"{words}: `{path.stem}`", budget, [History.load(path)]))
-    return _table(rows)
+    return table(rows)
 
 
 def _row(name, preset, histories):
@@ -79,7 +80,7 @@ def _row(name, preset, histories):
     seconds = mean_and_deviation([h.results.seconds for h in histories])[0]
     validation, test = _accuracies(histories)
     made_by = f"`{command(preset, replace(first.recipe, seed=0))}`"
-    run = [_parameters(first), len(first.epochs), _duration(seconds), first.device, len(histories)]
+    run = [parameters(first.model), len(first.epochs), duration(seconds), first.device, len(histories)]
     return [name, made_by, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
 
 
@@ -92,7 +93,7 @@ def study_table(study, preset="nano"):
     for variant in sorted(worth, key=worth.get):
         values = [gains[part][variant] for part in ("validation", "test")]
         rows.append([variant, str(len(values[0])), *(_gain(v) for v in values)])
-    return _table(rows)
+    return table(rows)
 
 
 def ladder_table(preset="nano"):
@@ -102,23 +103,19 @@ def ladder_table(preset="nano"):
         facts = histories[0].results
         about = [f"{facts.parameters:,}", f"{facts.flops_per_image / 1e6:.1f}", str(len(histories))]
         rows.append([name, *about, *map(_percent, _accuracies(histories))])
-    return _table(rows)
+    return table(rows)
 
 
 def card(path):
     """The model card of a published checkpoint."""
     history = History.load(path.with_suffix(".json"))
-    config = history.model
-    preset, patch = path.stem.split("_")[0], config.patch_size
-    depths = " and ".join(map(str, config.depths))
+    preset = path.stem.split("_")[0]
     speed = len(history.epochs) * history.train_size / history.results.seconds
     facts = {
-        "model": f"preset `{preset}`: {_parameters(history)} parameters, patches of {patch} x {patch} "
-        f"pixels, {len(config.depths)} stages of {depths} blocks",
-        "data": f"{history.dataset}: {history.train_size:,} pictures to train, "
-        f"{history.validation_size:,} held out to validate",
+        "model": f"preset `{preset}`: {architecture(history.model)}",
+        "data": pictures(history),
         "made by": f"`{command(preset, history.recipe)}`",
-        "on": f"{history.device}: {_duration(history.results.seconds)}, {speed:,.0f} pictures a second; "
+        "on": f"{history.device}: {duration(history.results.seconds)}, {speed:,.0f} pictures a second; "
         f"torch {history.versions['torch']}",
         "accuracy": f"validation {history.accuracy('validation'):.2%}, "
         f"test **{history.accuracy('test'):.2%}** (measured once, at the end)",
@@ -126,7 +123,7 @@ def card(path):
         "epoch by epoch), `.png` (curves)",
     }
     rows = [["", ""], *([name, text] for name, text in facts.items())]
-    return f"## {path.stem}\n\n{_table(rows)}\n\n![Curves of this run]({path.stem}.png)"
+    return f"## {path.stem}\n\n{table(rows)}\n\n![Curves of this run]({path.stem}.png)"
 
 
 def command(preset, recipe):
@@ -142,15 +139,6 @@ def _accuracies(histories):
     return tuple([100 * h.accuracy(part) for h in histories] for part in ("validation", "test"))
 
 
-def _parameters(history):
-    model = SwinTransformer(history.model)
-    return f"{sum(p.numel() for p in model.parameters()):,}"
-
-
-def _duration(seconds):
-    return f"{seconds:,.0f} s" if seconds < 600 else f"{seconds / 60:,.0f} min"
-
-
 def _percent(values):
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.2f}%" if deviation is None else f"{mean:.2f} ± {deviation:.2f}%"
@@ -159,11 +147,6 @@ def _percent(values):
 def _gain(values):
     mean, deviation = mean_and_deviation(values)
     return f"{mean:+.2f}" if deviation is None else f"{mean:+.2f} ± {deviation:.2f}"
-
-
-def _table(rows):
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
 # --- into the pages ---------------------------------------------------------------------

@@ -17,6 +17,7 @@ from swin_cifar.data import (
     random_crop_flip,
     training_batch,
 )
+from swin_cifar.export import Exported, ExportError, export_checkpoint
 from swin_cifar.history import History, Metrics
 from swin_cifar.inspection import attention_maps
 from swin_cifar.layers import MLP, DropPath, PatchEmbed, PatchMerging, WindowAttention
@@ -43,10 +44,12 @@ from swin_cifar.windows import (
 
 __version__ = "0.1.0"
 __all__ = [
-    "MLP", "Checkpoint", "CheckpointError", "DataError", "DropPath", "History", "ImageSet", "Metrics",
+    "MLP", "Checkpoint", "CheckpointError", "DataError", "DropPath", "ExportError", "Exported",
+    "History", "ImageSet", "Metrics",
     "PatchEmbed", "PatchMerging", "PictureError", "SwinConfig", "SwinStage", "SwinTransformer",
     "SwinTransformerBlock", "TrainConfig", "TrainingDiverged", "WeightsError", "WindowAttention",
-    "attention_maps", "channel_statistics", "create_model", "evaluate", "fit", "learning_rate",
+    "attention_maps", "channel_statistics", "create_model", "evaluate", "export_checkpoint", "fit",
+    "learning_rate",
     "load_checkpoint", "load_cifar10", "load_cifar100", "load_data", "load_fashion_mnist",
     "load_folder", "load_official_weights", "load_shapes10", "load_torchvision_weights", "mixup_cutmix",
     "model_config", "msa_multiply_adds", "normalize", "official_state_dict", "predict",

@@ -19,6 +19,7 @@ from swin_cifar.config import MODELS
 from swin_cifar.curves import plot_history
 from swin_cifar.data import DATA_SETS, Unavailable, load_cifar10
 from swin_cifar.explainer.build import drawings, explain_page
+from swin_cifar.export import TARGETS, default_name, export_checkpoint
 from swin_cifar.folders import walk
 from swin_cifar.history import History
 from swin_cifar.pictures import PictureError, is_named_picture
@@ -66,7 +67,7 @@ def fail(message: str, code: int = 1) -> int:
     return code
 
 
-# --- the five commands ------------------------------------------------------------------
+# --- the six commands -------------------------------------------------------------------
 
 
 def train(args: argparse.Namespace) -> None:
@@ -176,6 +177,22 @@ def explain(args: argparse.Namespace) -> None:
         webbrowser.open(out.resolve().as_uri())
 
 
+def export_model(args: argparse.Namespace) -> None:
+    """Write a model for another program, with its card."""
+    path = Path(args.checkpoint or _newest())
+    out = args.out or claim_path(RUNS / default_name(path, args.to))
+    try:
+        done = export_checkpoint(path, args.to, out)
+    finally:
+        if not args.out:
+            release_path(out)
+    print(
+        f"{path} for {args.to} in {done.path}, {done.path.stat().st_size / 1e6:.1f} MB; its card: {done.card}"
+    )
+    print(f"on random pictures its logits, up to {done.largest:.3g}, differ by {done.difference:.1e} at most")
+    print(f"it is {done.note}")
+
+
 # --- helpers ----------------------------------------------------------------------------
 
 
@@ -280,6 +297,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     p.add_argument("--out", type=Path, help=f"page to write (default: the checkpoint's name in {RUNS})")
     p.add_argument("--no-browser", dest="browser", action="store_false", help="do not open the page")
+
+    p = commands.add_parser("export", parents=[shared], help="write a model for another program, with a card")
+    p.set_defaults(run=export_model)
+    p.add_argument("checkpoint", nargs="?", help=newest)
+    p.add_argument("--to", choices=TARGETS, required=True, help="the program or format")
+    p.add_argument("--out", type=Path, help=f"file to write (default: a new one in {RUNS})")
 
     p = commands.add_parser("bench", parents=[shared], help="measure speed, beside torchvision's and timm's")
     p.set_defaults(run=benchmark)

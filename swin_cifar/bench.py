@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from swin_cifar.model import SwinTransformer, SwinTransformerBlock, create_model
 from swin_cifar.system import count_flops, device_name, first_line, versions
 from swin_cifar.training import fit
 from swin_cifar.variants import GlobalAttention
-from swin_cifar.weights import torchvision_model, torchvision_state_dict
+from swin_cifar.weights import timm_arguments, torchvision_model, torchvision_state_dict
 
 PARTS = ("models", "attention", "data", "resolution")  # and "company", which takes minutes
 Report = Callable[[str], object]  # takes one line of text after another
@@ -139,9 +138,7 @@ def same_network(config: SwinConfig) -> dict[str, nn.Module]:
         from timm.models.swin_transformer import SwinTransformer as TimmSwin
     except ImportError:
         return models
-    sizes = asdict(config)  # timm has these names for all but two
-    sizes["img_size"], sizes["in_chans"] = sizes.pop("image_size"), sizes.pop("in_channels")
-    return models | {"timm": TimmSwin(**sizes)}
+    return models | {"timm": TimmSwin(**timm_arguments(config))}
 
 
 def one_pass(model: nn.Module, images: Tensor, labels: Tensor, backward: bool) -> Callable[[], None]:

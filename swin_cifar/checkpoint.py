@@ -1,6 +1,7 @@
 """Save and load a model with all that using it, or going on with its training, needs."""
 
 import hashlib
+import json
 import pickle
 import re
 import tempfile
@@ -21,6 +22,7 @@ from swin_cifar.system import first_line, write_atomically
 
 SUMS = "SHA256SUMS"  # beside the checkpoints that ship
 FORMAT = "swin_cifar 1"  # of our files
+SAFETENSORS_KEY = "swin_cifar"  # under which a .safetensors file has, as JSON, all but the weights
 
 
 class CheckpointError(RuntimeError):
@@ -118,8 +120,32 @@ def load_checkpoint(
     return checkpoint
 
 
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """-> the tensors of a .safetensors file, and what it says of them. Raises CheckpointError."""
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise CheckpointError(
+            f"to read {path} install safetensors: python -m pip install safetensors"
+        ) from None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:  # of the library's own kind
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {first_line(error)}") from None
+
+
 def _read(path):
-    """-> the content of a file of ours."""
+    """-> the content of a file of ours, as `save_checkpoint` or `export` wrote it."""
+    if path.suffix == ".safetensors":
+        weights, said = read_safetensors(path)
+        try:
+            content = json.loads(said[SAFETENSORS_KEY]) | {"model": weights}
+        except (KeyError, TypeError, ValueError):
+            content = {}
+        if content.get("format") != FORMAT:
+            raise CheckpointError(f"{path} is not a swin_cifar checkpoint: `train --from` reads others")
+        return content
     with open(path, "rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise CheckpointError(f"{path} only points to the file that Git LFS keeps: run `git lfs pull`")

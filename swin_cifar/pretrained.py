@@ -11,7 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swin_cifar.checkpoint import FORMAT, load_checkpoint
+from swin_cifar.checkpoint import (
+    FORMAT,
+    SAFETENSORS_KEY,
+    CheckpointError,
+    load_checkpoint,
+    read_safetensors,
+)
 from swin_cifar.config import SwinConfig, TrainConfig
 from swin_cifar.model import SwinTransformer
 from swin_cifar.system import first_line
@@ -211,15 +217,10 @@ def _of_one_window(weights, side):
 def _content(path):
     if path.suffix == ".safetensors":
         try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise WeightsError(
-                f"to read {path} install safetensors: python -m pip install safetensors"
-            ) from None
-        try:
-            return load_file(path)
-        except Exception as error:  # of the library's own kind
-            raise WeightsError(f"{path} is damaged or no safetensors file: {first_line(error)}") from None
+            weights, said = read_safetensors(path)
+        except CheckpointError as error:
+            raise WeightsError(str(error)) from None
+        return {"format": FORMAT} if SAFETENSORS_KEY in said else weights
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

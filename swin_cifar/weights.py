@@ -1,7 +1,9 @@
-"""Weights from torchvision's and Microsoft's state dicts into this model, and back."""
+"""Weights from torchvision's and Microsoft's state dicts into this model, and back; and for timm."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -83,20 +85,52 @@ def official_state_dict(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     return {"model": _rename(model.state_dict(), _OFFICIAL)}
 
 
+def timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """-> a state dict that the SwinTransformer of timm 0.9 or newer of the same sizes loads strictly."""
+    return _rename(model.state_dict(), _TIMM)
+
+
+def torchvision_arguments(config: SwinConfig) -> dict[str, Any]:
+    """-> what torchvision's SwinTransformer is called with for these sizes; its pictures have 3 channels."""
+    return {
+        "patch_size": [config.patch_size] * 2,
+        "embed_dim": config.embed_dim,
+        "depths": list(config.depths),
+        "num_heads": list(config.num_heads),
+        "window_size": [config.window_size] * 2,
+        "mlp_ratio": config.mlp_ratio,
+        "stochastic_depth_prob": config.drop_path_rate,
+        "num_classes": config.num_classes,
+    }
+
+
+def timm_arguments(config: SwinConfig) -> dict[str, Any]:
+    """-> the same of timm's SwinTransformer, which has our names for all but two."""
+    names = {"image_size": "img_size", "in_channels": "in_chans"}
+    return {names.get(name, name): value for name, value in asdict(config).items()}
+
+
+def what_is_padded(config: SwinConfig) -> str | None:
+    """What is padded of pictures of the model's own size, in words; None where nothing is.
+
+    There torchvision's and timm's models, which attend to padding, answer otherwise than ours.
+    """
+    side = config.image_size
+    if side % config.patch_size:
+        return f"patches of {config.patch_size} pixels pad pictures of {side} x {side}"
+    side //= config.patch_size
+    for stage in range(1, len(config.depths) + 1):
+        if side % config.window_size:
+            return f"windows of {config.window_size} tokens pad stage {stage}'s map of {side} x {side}"
+        side = -(-side // 2)
+    return None
+
+
 def torchvision_model(config: SwinConfig) -> nn.Module:
     """-> torchvision's SwinTransformer of the same sizes, to compare with."""
     from torchvision.models.swin_transformer import SwinTransformer  # slow to import
 
-    return SwinTransformer(
-        patch_size=[config.patch_size] * 2,
-        embed_dim=config.embed_dim,
-        depths=list(config.depths),
-        num_heads=list(config.num_heads),
-        window_size=[config.window_size] * 2,
-        mlp_ratio=config.mlp_ratio,
-        stochastic_depth_prob=config.drop_path_rate,
-        num_classes=config.num_classes,
-    )
+    return SwinTransformer(**torchvision_arguments(config))
 
 
 def torchvision_name(name: str) -> str:

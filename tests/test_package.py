@@ -55,10 +55,10 @@ FLOORS = [
     {"data"},
     {"model", "history"},
     {"weights", "checkpoint", "variants"},
-    {"predict", "pretrained"},
+    {"predict", "pretrained", "cards"},
     {"run", "inspection"},
     {"training"},
-    {"curves", "bench", "explainer.build", "prepare"},
+    {"curves", "bench", "explainer.build", "prepare", "export"},
     {"__main__"},
 ]
 
@@ -107,7 +107,8 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-LINES = 4_600  # to grow it, say why here; 3,700 before data and weights of one's own
+# To grow it, say why here: 3,700 before data and weights of one's own, 4,600 before exports and their cards.
+LINES = 5_070
 
 
 # --- what users meet --------------------------------------------------------------------
