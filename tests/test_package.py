@@ -56,7 +56,7 @@ FLOORS = [
     {"model", "history"},
     {"weights", "checkpoint", "variants"},
     {"predict", "pretrained"},
-    {"run", "inspection"},
+    {"run", "inspection", "others"},
     {"training"},
     {"curves", "bench", "explainer.build", "prepare"},
     {"__main__"},
@@ -107,7 +107,9 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-LINES = 4_600  # to grow it, say why here; 3,700 before data and weights of one's own
+# To grow it, say why here; 3,700 before data and weights of one's own, 4,600 before other libraries' models
+# could be looked into (`others`, and rollout and influence in `inspection`).
+LINES = 4_800
 
 
 # --- what users meet --------------------------------------------------------------------
