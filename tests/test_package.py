@@ -108,8 +108,8 @@ def test_files_and_functions_stay_short():
 
 
 # To grow it, say why here; 3,700 before data and weights of one's own, 4,600 before other libraries' models
-# could be looked into (`others`, and rollout and influence in `inspection`).
-LINES = 4_800
+# could be looked into (`others`, rollout and influence in `inspection`), and before devices by name.
+LINES = 4_810
 
 
 # --- what users meet --------------------------------------------------------------------
