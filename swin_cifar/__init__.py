@@ -19,9 +19,10 @@ from swin_cifar.data import (
 )
 from swin_cifar.export import Exported, ExportError, export_checkpoint
 from swin_cifar.history import History, Metrics
-from swin_cifar.inspection import attention_maps
+from swin_cifar.inspection import attention_maps, influence, rollout
 from swin_cifar.layers import MLP, DropPath, PatchEmbed, PatchMerging, WindowAttention
 from swin_cifar.model import SwinStage, SwinTransformer, SwinTransformerBlock, create_model
+from swin_cifar.others import from_other
 from swin_cifar.pictures import PictureError
 from swin_cifar.predict import predict, predict_logits
 from swin_cifar.pretrained import WeightsError, pretrained_model
@@ -49,11 +50,11 @@ __all__ = [
     "PatchEmbed", "PatchMerging", "PictureError", "SwinConfig", "SwinStage", "SwinTransformer",
     "SwinTransformerBlock", "TrainConfig", "TrainingDiverged", "WeightsError", "WindowAttention",
     "attention_maps", "channel_statistics", "create_model", "evaluate", "export_checkpoint", "fit",
-    "learning_rate",
-    "load_checkpoint", "load_cifar10", "load_cifar100", "load_data", "load_fashion_mnist",
-    "load_folder", "load_official_weights", "load_shapes10", "load_torchvision_weights", "mixup_cutmix",
-    "model_config", "msa_multiply_adds", "normalize", "official_state_dict", "predict",
-    "predict_logits", "pretrained_model", "random_crop_flip", "relative_position_index",
-    "save_checkpoint", "shifted_window_mask", "torchvision_state_dict", "train_and_test",
-    "train_config", "training_batch", "window_msa_multiply_adds", "window_partition", "window_reverse",
+    "from_other", "influence", "learning_rate", "load_checkpoint", "load_cifar10", "load_cifar100",
+    "load_data", "load_fashion_mnist", "load_folder", "load_official_weights", "load_shapes10",
+    "load_torchvision_weights", "mixup_cutmix", "model_config", "msa_multiply_adds", "normalize",
+    "official_state_dict", "predict", "predict_logits", "pretrained_model", "random_crop_flip",
+    "relative_position_index", "rollout", "save_checkpoint", "shifted_window_mask",
+    "torchvision_state_dict", "train_and_test", "train_config", "training_batch",
+    "window_msa_multiply_adds", "window_partition", "window_reverse",
 ]  # fmt: skip

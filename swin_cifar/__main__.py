@@ -25,7 +25,14 @@ from swin_cifar.history import History
 from swin_cifar.pictures import PictureError, is_named_picture
 from swin_cifar.predict import predict_many
 from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, data_of, new_run, run_to_continue
-from swin_cifar.system import claim_path, device_name, first_line, release_path, write_atomically
+from swin_cifar.system import (
+    claim_path,
+    default_device,
+    device_name,
+    present_device,
+    release_path,
+    write_atomically,
+)
 from swin_cifar.training import evaluate, train_and_test
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"  # beside the package, if it was not moved away
@@ -220,10 +227,9 @@ def _finished(path):
 
 def _device(text):
     try:
-        torch.empty(0, device=text)
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"{text}: {first_line(error)}") from None
-    return text
+        return present_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
 
 
 def _positive(text):
@@ -236,8 +242,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line's options."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    shared.add_argument("--device", type=_device, default=device, help=f"cpu, cuda, cuda:1 (here: {device})")
+    device = default_device()
+    names = f"cpu, cuda, cuda:1, mps, xpu (here: {device})"
+    shared.add_argument("--device", type=_device, default=device, help=names)
     data = argparse.ArgumentParser(add_help=False)
     sets = f"{', '.join(DATA_SETS)}, or a folder of pictures (default: cifar10, or offline shapes10)"
     data.add_argument("--data", help=sets)

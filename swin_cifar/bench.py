@@ -24,7 +24,7 @@ from swin_cifar.config import SwinConfig, model_config, preset_name, train_confi
 from swin_cifar.data import load_shapes10, training_batch
 from swin_cifar.layers import FastLinear
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock, create_model
-from swin_cifar.system import count_flops, device_name, first_line, versions
+from swin_cifar.system import computes_in_bf16, count_flops, device_name, first_line, versions
 from swin_cifar.training import fit
 from swin_cifar.variants import GlobalAttention
 from swin_cifar.weights import timm_arguments, torchvision_model, torchvision_state_dict
@@ -62,8 +62,8 @@ def measure(functions: dict[str, Callable], repeats: int, device: torch.device) 
     """{name: function} -> {name: seconds}, the functions taking turns after one call each to warm up."""
 
     def synchronize():
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
 
     seconds = {name: [] for name in functions}
     for function in functions.values():
@@ -143,7 +143,8 @@ def same_network(config: SwinConfig) -> dict[str, nn.Module]:
 
 def one_pass(model: nn.Module, images: Tensor, labels: Tensor, backward: bool) -> Callable[[], None]:
     """-> a function that answers for the images or, with `backward`, also computes the gradients."""
-    amp = torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda)
+    in_bf16 = images.device.type != "cpu" and computes_in_bf16(images.device)
+    amp = torch.autocast(images.device.type, torch.bfloat16, enabled=in_bf16)
 
     def forward_only():
         model.eval()

@@ -66,7 +66,9 @@ class WindowAttention(nn.Module):
     """(B, nW, N, C), mask (nW, N, N) or None -> (B, nW, N, C): self-attention inside each window.
 
     softmax(q kᵀ / sqrt(d) + bias) v for each head, where the learned bias depends on the
-    offset between query and key alone. `mask` is boolean, True where a query may attend.
+    offset between query and key alone. `mask` is boolean, True where a query may attend. On CUDA
+    `forward` takes the fused form, elsewhere the explicit one: on CPUs the fused one was no faster
+    for windows this small (`python -m swin_cifar bench`); on CUDA, MPS and XPU neither was ever run.
     Raises ValueError where `num_heads` does not divide `dim` and for input or mask of
     another shape. (Swin paper, section 3.2, equation 4.)
     """
@@ -109,7 +111,6 @@ class WindowAttention(nn.Module):
         return self._merge_heads(out.unflatten(0, (B, nW)))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        # On CPU the fused form is no faster for windows this small: `python -m swin_cifar bench`.
         if x.is_cuda:
             return self.fused_attention(x, mask)
         return self.explicit_attention(x, mask)[0]

@@ -63,7 +63,7 @@ class Taken:
 class Pretrained:
     """The weights of a Swin, as a file holds them."""
 
-    path: Path
+    path: Path | str  # or words for what is no file
     layout: str  # whose names they have
     weights: dict[str, Tensor]
     config: SwinConfig  # the sizes of the model that they were trained in
@@ -161,8 +161,11 @@ def read_weights(path: str | Path) -> Pretrained:
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path}")
     content = _content(path)
-    if content.get("format") == FORMAT:
-        return _of_ours(path)
+    return _of_ours(path) if content.get("format") == FORMAT else from_content(path, content)
+
+
+def from_content(path: Path | str, content: Mapping) -> Pretrained:
+    """The content of a file, or a model's state dict -> as `read_weights`. Errors begin with `path`."""
     weights = plain_weights(content)
     for name, tensor in weights.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):

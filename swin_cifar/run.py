@@ -35,13 +35,14 @@ from swin_cifar.system import (
     compile_or_not,
     computes_in_bf16,
     device_name,
+    random_state_kept,
     shows_bars,
     versions,
 )
 
 ESTIMATE = 20, 40  # a run says how long it will take, from what these steps after its start took
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
-READ_EVERY = {"cuda": 20}  # steps, by kind of device, else 1: reading a result makes a GPU wait
+READ_EVERY = {"cpu": 1}  # steps, by kind of device, else 20: reading a result makes an accelerator wait
 NO_SUMS = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # over the steps of an epoch
 
 
@@ -102,8 +103,7 @@ class Run:
         self.bar = self._stack.enter_context(tqdm(**bar))
         threads = FastestThreads(self.total_steps, on=self.device.type == "cpu" and self.processes == 1)
         self.threads = self._stack.enter_context(closing(threads))  # then they are all again
-        gpus = [self.device] if self.device.type == "cuda" else []
-        self._stack.enter_context(torch.random.fork_rng(gpus))  # the caller's stays as it was
+        self._stack.enter_context(random_state_kept(self.device))  # the caller's stays as it was
         if threading.current_thread() is threading.main_thread():  # no other may handle signals
             previous = signal.signal(signal.SIGINT, self._interrupt)
             self._stack.callback(signal.signal, signal.SIGINT, previous)
@@ -148,7 +148,7 @@ class Run:
         epoch_ended = self.step % self.steps_per_epoch == 0
         ended = self.step == self.total_steps
         stop = self.interrupted and self.processes == 1  # several processes must agree first
-        if epoch_ended or stop or len(self.unread) >= READ_EVERY.get(self.device.type, 1):
+        if epoch_ended or stop or len(self.unread) >= READ_EVERY.get(self.device.type, 20):
             stop = self._read(lr)
         if epoch_ended:
             self._end_epoch(lr)

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -18,14 +18,38 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
+def default_device() -> str:
+    """-> "cuda", "mps", "xpu", ...: the accelerator that torch finds here; "cpu" without one."""
+    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+
+
+def present_device(name: str) -> str:
+    """The name of a device -> the same. Raises ValueError, in one line, for what is not here."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        of_torch = isinstance(error, (NotImplementedError, ImportError))  # a page on kernels or modules
+        why = "this torch was built without it" if of_torch else first_line(error)
+        raise ValueError(f"there is no {name} here, use {default_device()}: {why}") from None
+    return name
+
+
 def device_name(device: torch.device) -> str:
-    """'NVIDIA H200' or 'AMD EPYC, 2 threads'."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    """'NVIDIA H200', 'Apple M3' or 'AMD EPYC, 2 threads'."""
+    if device.type != "cpu":  # Apple's names itself elsewhere, and in newer versions of PyTorch alone
+        of_mps = getattr(torch.backends.mps, "get_name", lambda: None)
+        of_others = getattr(getattr(torch, device.type, None), "get_device_name", lambda device: None)
+        return (of_mps() if device.type == "mps" else of_others(device)) or device.type.upper()
     threads = torch.get_num_threads()
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer versions of PyTorch
-    name = capabilities.get("cpu_name") if device.type == "cpu" else None
-    return f"{name or device.type.upper()}, {threads} thread{'s' * (threads > 1)}"
+    return f"{capabilities.get('cpu_name') or 'CPU'}, {threads} thread{'s' * (threads > 1)}"
+
+
+def random_state_kept(device: torch.device) -> AbstractContextManager:
+    """After it, random numbers on the CPU and on `device` go on as if nothing had been drawn in it."""
+    if device.type == "cpu":
+        return torch.random.fork_rng([])
+    return torch.random.fork_rng([device], device_type=device.type)
 
 
 class FastestThreads:
@@ -92,10 +116,12 @@ class FastestThreads:
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device multiplies in bf16, and not only emulates it, which is slower than float32.
 
-    Of a CPU it is measured, once in a process; emulated, it takes 2.5 times float32's time or more.
+    Of a CPU it is measured, once in a process; emulated, it takes 2.5 times float32's time or more. CUDA and
+    XPU know it of themselves. MPS does not, and none of the three has been tried: float32 on MPS.
     """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type in ("cuda", "xpu"):
+        supported = getattr(torch.get_device_module(device), "is_bf16_supported", lambda **_: False)
+        return supported(including_emulation=False)
     if device.type != "cpu":
         return False
     seconds = {torch.float32: [], torch.bfloat16: []}
@@ -129,9 +155,9 @@ def versions() -> dict[str, str]:
 def compile_or_not(model: nn.Module, images: Tensor, amp: bool) -> nn.Module:
     """The compiled model, or the model itself where it cannot be compiled (no compiler, an old GPU)."""
     compiled = torch.compile(model)
-    fork_rng = torch.random.fork_rng([images.device] if images.is_cuda else [])
+    autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=amp)
     try:
-        with fork_rng, torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+        with random_state_kept(images.device), autocast:
             compiled(images).float().sum().backward()
     except Exception as error:  # whatever is missing, training goes on without it
         print(f"not compiled, training goes on: {first_line(error)}", flush=True)

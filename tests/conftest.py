@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracles import CONFIG, enlarge_weights
 from swin_cifar.model import SwinTransformer
@@ -39,6 +40,28 @@ def seeded():
 def model():
     """Two stages of two blocks, with large weights, in training mode."""
     return enlarge_weights(SwinTransformer(CONFIG)).train()
+
+
+@pytest.fixture
+def large_tensors():
+    """-> context manager(limit) -> a list of the operations that give a tensor of more numbers than that."""
+
+    class Watch(TorchDispatchMode):
+        def __init__(self, limit):
+            super().__init__()
+            self.limit, self.seen = limit, []
+
+        def __enter__(self):
+            super().__enter__()
+            return self.seen
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.numel() > self.limit:
+                self.seen.append((function, tuple(out.shape)))
+            return out
+
+    return Watch
 
 
 @pytest.fixture(scope="session")

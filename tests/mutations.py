@@ -101,6 +101,16 @@ MUTATIONS = {
         ".view(1, H, W, 1)\n",
         ".view(1, H, W, 1).roll((1, 1), dims=(1, 2))\n",
     ),
+    "rollout from queries to keys the wrong way round": (
+        "swin_cifar/inspection.py",
+        "attn.transpose(2, 3) @ windows",
+        "attn @ windows",
+    ),
+    "another library's model taken without a look at its answers": (
+        "swin_cifar/others.py",
+        "off <= TOLERANCE * largest",
+        "off >= 0",
+    ),
     "reach without the shift": (
         "notebooks/course/reach.py",
         "shift_per_axis(H, W, block.window_size, block.shift_size)",

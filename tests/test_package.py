@@ -56,7 +56,7 @@ FLOORS = [
     {"model", "history"},
     {"weights", "checkpoint", "variants"},
     {"predict", "pretrained", "cards"},
-    {"run", "inspection"},
+    {"run", "inspection", "others"},
     {"training"},
     {"curves", "bench", "explainer.build", "prepare", "export"},
     {"__main__"},
@@ -107,8 +107,9 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-# To grow it, say why here: 3,700 before data and weights of one's own, 4,600 before exports and their cards.
-LINES = 5_070
+# To grow it, say why here: 3,700 before data and weights of one's own, 4,600 before exports and their cards,
+# before other libraries' models could be looked into, and before devices by name.
+LINES = 5_280
 
 
 # --- what users meet --------------------------------------------------------------------

@@ -1,11 +1,19 @@
-"""Threads are taken by measured time, never in a short run, and given back."""
+"""Threads are taken by measured time, never in a short run, and given back; devices by name."""
 
 import pytest
 import torch
 
 from swin_cifar import create_model, fit, train_config
+from swin_cifar.__main__ import main
+from swin_cifar.bench import measure
 from swin_cifar.data import load_shapes10
-from swin_cifar.system import FastestThreads, computes_in_bf16
+from swin_cifar.system import (
+    FastestThreads,
+    computes_in_bf16,
+    default_device,
+    device_name,
+    random_state_kept,
+)
 
 
 @pytest.fixture
@@ -138,3 +146,74 @@ def test_bf16_is_a_matter_of_measured_time(clock, monkeypatch, times, answer):
 
 def test_no_bf16_on_devices_where_it_was_never_tried():
     assert computes_in_bf16(torch.device("mps")) is False
+
+
+# --- accelerators, none of which is needed ----------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu", None])
+def test_the_device_is_what_torch_finds(monkeypatch, kind):
+    """A torch built for one that is not there still names it as its accelerator."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: kind is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind or "cuda"))
+    assert default_device() == (kind or "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "why"),
+    [
+        ("mps", NotImplementedError("Could not run 'aten::empty'\n" * 9), "this torch was built without it"),
+        ("hpu", ModuleNotFoundError("No module named 'torch.hpu'"), "this torch was built without it"),
+        ("xpu", AssertionError("Torch not compiled with XPU enabled"), "Torch not compiled with XPU enabled"),
+        ("cuda:7", RuntimeError("invalid device ordinal\nmore"), "invalid device ordinal"),
+    ],
+)  # fmt: skip
+def test_a_device_that_is_not_here_is_said_in_one_line(monkeypatch, capsys, name, error, why):
+    def empty(*sizes, device):
+        raise error
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "empty", empty)
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--device", name])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(f"argument --device: there is no {name} here, use cpu: {why}")
+
+
+def test_devices_are_named_as_they_name_themselves(monkeypatch):
+    for kind in ("cuda", "xpu"):
+        monkeypatch.setattr(getattr(torch, kind), "get_device_name", lambda device: f"number {device.index}")
+        assert device_name(torch.device(kind, 1)) == "number 1"
+    monkeypatch.setattr(torch.backends.mps, "get_name", lambda: "Apple M3", raising=False)
+    assert device_name(torch.device("mps")) == "Apple M3"
+    monkeypatch.delattr(torch.backends.mps, "get_name")  # as in older versions
+    assert device_name(torch.device("mps")) == "MPS"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
+def test_random_states_are_given_back_and_timings_wait(monkeypatch, kind):
+    device, state, waited = torch.device(kind, 0), {}, []
+    module = torch.get_device_module(kind)
+    monkeypatch.setattr(module, "get_rng_state", lambda device: f"of {device}")
+    monkeypatch.setattr(module, "set_rng_state", lambda new, device: state.update({device: new}))
+    before = torch.get_rng_state()
+    with random_state_kept(device):
+        torch.rand(3)
+    assert state == {device: f"of {device}"} and torch.equal(torch.get_rng_state(), before)
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    measure({"nothing": lambda: None}, 3, device)
+    assert waited == [device] * 6
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_bf16_that_is_only_emulated_is_not_taken(monkeypatch, kind):
+    module = torch.get_device_module(kind)
+    monkeypatch.setattr(
+        module, "is_bf16_supported", lambda including_emulation=True: including_emulation, raising=False
+    )
+    computes_in_bf16.cache_clear()
+    assert computes_in_bf16(torch.device(kind)) is False
+    monkeypatch.setattr(module, "is_bf16_supported", lambda including_emulation=True: True)
+    computes_in_bf16.cache_clear()
+    assert computes_in_bf16(torch.device(kind)) is True
+    computes_in_bf16.cache_clear()

@@ -6,12 +6,12 @@ A score is q·k / √d + bias. The first part depends on the picture, the second
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from swin_cifar.inspection import block_attention, walk
+from swin_cifar.inspection import block_attention, roll_back, walk
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
 from swin_cifar.predict import evaluating
 
@@ -51,16 +51,8 @@ def rollout(maps: list[Tensor]) -> Tensor:
     a map has half the side of the one before, each token is the mean of the 2 x 2 that were merged.
     (Abnar & Zuidema 2020, "Quantifying attention flow in transformers"; merging is an addition.)
     """
-    B, _, H0, W0 = maps[0].shape[:4]
-    before, reached = (H0, W0), torch.eye(H0 * W0).to(maps[0]).expand(B, -1, -1)
-    for attention in maps:
-        H, W = attention.shape[2:4]
-        if (H, W) != before:
-            grid = reached.transpose(1, 2).unflatten(2, before)  # (B, H0·W0, 2H, 2W)
-            reached = F.avg_pool2d(grid, 2, ceil_mode=True).flatten(2).transpose(1, 2)
-        step = attention.mean(dim=1).view(B, H * W, H * W)
-        reached, before = (step @ reached + reached) / 2, (H, W)
-    return reached.unflatten(2, (H0, W0)).unflatten(1, before)
+    looks = (partial(torch.einsum, "byxuv,byxq->buvq", attention.mean(dim=1)) for attention in maps)
+    return roll_back([(*m.shape[2:4], look) for m, look in zip(maps, looks)], maps[0])
 
 
 @contextmanager
