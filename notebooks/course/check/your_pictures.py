@@ -94,7 +94,7 @@ def _draw_held_out(function):
     before = function(labels, keys, 0.2)
     labels, keys = torch.cat([labels, more_labels]), torch.cat([keys, more_keys])
     after, n = function(labels, keys, 0.2), len(before)
-    moved = int((after[:n] != before).sum())
+    moved = after[:n] != before
     figure, axes = figures.panels(1, 2, size=4.2)
     for ax, test, title in ((axes[0], before, f"{n} pictures"), (axes[1], after, "and 11 more")):
         x, y = keys[: len(test)], labels[: len(test)] / 2
@@ -103,10 +103,12 @@ def _draw_held_out(function):
         ax.set(xlim=(-0.03, 1.03), ylim=(3.5, -0.5), xticks=(0, 0.5, 1), yticks=range(4))
         ax.set_title(title, fontsize=14)
         ax.set_xlabel("key; full: to test", fontsize=13)
+    axes[1].scatter(keys[:n][moved], labels[:n][moved] / 2, s=220, facecolors="none", edgecolors="black")
+    axes[1].set_xlabel("key; ringed: changed sides", fontsize=13)
     axes[0].set_ylabel("class", fontsize=13)
     return figure, (
         f"{n} pictures at their keys, a row for each class: the leftmost fifth of each row is held out. "
-        f"With 11 more, {moved} of the {n} change sides."
+        f"With 11 more, {moved.sum()} of the {n} change sides."
     )
 
 
@@ -520,11 +522,11 @@ def _draw_input(function):
     figure, axes = figures.panels(1, 4, size=2.6)
     figures.draw_picture(axes[0], image, "24 × 32 × 3, uint8")
     for ax, values, name in zip(axes[1:], x[0], ("red", "green", "blue")):
-        ax.set_xlabel(f"mean {values.mean() + 0.0:.2f}, std {values.std():.2f}", fontsize=12)
+        ax.set_xlabel(f"mean {round(values.mean().item(), 2) + 0.0:.2f}, std {values.std():.2f}", fontsize=12)
         figures.draw_heat(ax, values, name, signed=True, limit=2.5)
     low, high = x.min().item(), x.max().item()
     return figure, (
-        f"A picture of 24 by 32 pixels, and what you made of it: a map for red, for green and for blue, "
+        "A picture of 24 by 32 pixels, and what you made of it: a map for red, for green and for blue, "
         f"each with mean 0 and standard deviation 1, from {low:.1f} to {high:.1f}."
     )
 
