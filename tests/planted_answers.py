@@ -5,6 +5,7 @@ import statistics
 import time
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.ops import stochastic_depth
@@ -22,6 +23,7 @@ from swin_cifar import (
     window_partition,
     window_reverse,
 )
+from swin_cifar.data import normalize
 
 ALIKE = []
 CHEATS = []  # right results in a way that the exercise does not ask for
@@ -4469,6 +4471,341 @@ def knows_no_memory_that_is_too_small(seconds, memory, limit, loss=0.1):
     speeds = _that_fit(seconds, memory, limit)
     best = max(speeds.values())
     return min(B for B, s in speeds.items() if s >= (1 - loss) * best)
+
+
+# --- 15 ----------------------------------------------------------------------------------
+
+
+@planted("hold_out", "The share is taken of all pictures together")
+def holds_out_below_a_quantile(labels, keys, share):
+    lowest = keys.sort().values[: round(share * len(keys))]
+    return torch.isin(keys, lowest)
+
+
+@planted("hold_out", "it takes the first pictures of each class")
+def holds_out_the_first(labels, keys, share):
+    seen, test = {}, []
+    for label in labels.tolist():
+        seen[label] = seen.get(label, 0) + 1
+        total = labels.tolist().count(label)
+        test.append(seen[label] <= max(1, min(round(share * total), total - 1)))
+    return torch.tensor(test)
+
+
+@planted("hold_out", "You compare the keys with the share")
+def holds_out_by_chance(labels, keys, share):
+    return torch.tensor([key < share for key in keys.tolist()])
+
+
+def _smallest(labels, keys, count):
+    """-> [numbers of the pictures held out], class by class"""
+    found = []
+    for label in set(labels.tolist()):
+        members = [i for i, other in enumerate(labels.tolist()) if other == label]
+        members.sort(key=lambda i: keys[i].item())
+        found += members[: count(len(members))]
+    return found
+
+
+def _true_at(places, n):
+    return torch.tensor([i in set(places) for i in range(n)])
+
+
+@planted("hold_out", "You return the numbers of the pictures")
+def holds_out_places(labels, keys, share):
+    return torch.tensor(_smallest(labels, keys, lambda n: max(1, min(round(share * n), n - 1))))
+
+
+@planted_alike("hold_out", "You return the numbers of the pictures")
+def holds_out_a_list_of_places(labels, keys, share):
+    return sorted(_smallest(labels, keys, lambda n: max(1, min(round(share * n), n - 1))))
+
+
+@planted("hold_out", "True and False are exchanged")
+def holds_out_the_others(labels, keys, share):
+    places = _smallest(labels, keys, lambda n: max(1, min(round(share * n), n - 1)))
+    train = torch.ones(len(labels), dtype=torch.bool)
+    train[places] = False
+    return train
+
+
+@planted("hold_out", "both ends are missing")
+def holds_out_what_round_says(labels, keys, share):
+    return _true_at(_smallest(labels, keys, lambda n: round(share * n)), len(labels))
+
+
+@planted("hold_out", "The number is rounded down")
+def holds_out_int(labels, keys, share):
+    return _true_at(_smallest(labels, keys, lambda n: max(1, min(int(share * n), n - 1))), len(labels))
+
+
+@planted("hold_out", "Of each class there is one picture too many")
+def holds_out_up_to_a_threshold(labels, keys, share):
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        own = keys[labels == label].sort().values
+        k = max(1, min(round(share * len(own)), len(own) - 1))
+        test |= (labels == label) & (keys <= (own[k] if k < len(own) else 1))
+    return test
+
+
+@planted("hold_out", "`argsort` says which picture comes first")
+def holds_out_by_argsort(labels, keys, share):
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        n = int((labels == label).sum())
+        test[labels == label] = keys[labels == label].argsort() < max(1, min(round(share * n), n - 1))
+    return test
+
+
+@planted("hold_out", "Random numbers of your own")
+def holds_out_at_random(labels, keys, share):
+    chance = torch.Generator().manual_seed(7)
+    keys = torch.rand(len(keys), generator=chance)
+    return _true_at(_smallest(labels, keys, lambda n: max(1, min(round(share * n), n - 1))), len(labels))
+
+
+@planted("hold_out", "you return a list, expected a tensor (n,)")
+def holds_out_a_list(labels, keys, share):
+    places = _smallest(labels, keys, lambda n: max(1, min(round(share * n), n - 1)))
+    return [i in places for i in range(len(labels))]
+
+
+@planted("hold_out", "The function changes its input")
+def holds_out_of_sorted_keys(labels, keys, share):
+    keys[:], order = keys.sort()
+    labels = labels[order]
+    return _true_at(_smallest(labels, keys, lambda n: max(1, min(round(share * n), n - 1))), len(labels))
+
+
+@planted("take_over", "The shape is not looked at")
+def takes_what_is_called_so(old, new):
+    return {n: old.get(n, w) for n, w in new.items()}, [n for n in new if n not in old]
+
+
+@planted("take_over", "It is `{**new, **old}`")
+def takes_all_of_old(old, new):
+    weights = dict(new)
+    weights.update(old)
+    return weights, [name for name in new if old.get(name) is None]
+
+
+@planted("take_over", "Names that only old has slip in")
+def adds_what_only_old_has(old, new):
+    weights, left = dict(new), []
+    for name, weight in old.items():
+        if name not in new or new[name].shape == weight.shape:
+            weights[name] = weight
+    for name in new:
+        if weights[name] is new[name]:
+            left.append(name)
+    return weights, left
+
+
+@planted("take_over", "with KeyError: 'patch.weight'")
+def asks_for_names_that_are_missing(old, new):
+    fits = {name: old[name].shape == new[name].shape for name in new if name in old or name[0] == "p"}
+    weights = {name: old[name] if fits.get(name) else new[name] for name in new}
+    return weights, [name for name in new if not fits.get(name)]
+
+
+@planted("take_over", "`new` is changed. Fill a dictionary of your own")
+def fills_new_itself(old, new):
+    left = [name for name in new if name not in old or old[name].shape != new[name].shape]
+    for name in new:
+        if name not in left:
+            new[name] = old[name]
+    return new, left
+
+
+@planted("take_over", "`old` is changed. Fill a dictionary of your own")
+def throws_out_of_old(old, new):
+    for name in list(old):
+        if name not in new or old[name].shape != new[name].shape:
+            old.pop(name)
+    return {name: old.get(name, new[name]) for name in new}, [name for name in new if name not in old]
+
+
+@planted_alike("take_over", "`new` is changed. Fill a dictionary of your own")
+def copies_into_the_tensors_of_new(old, new):
+    left = []
+    for name, weight in new.items():
+        if name in old and old[name].shape == weight.shape:
+            weight.copy_(old[name])
+        else:
+            left.append(name)
+    return dict(new), left
+
+
+@planted("take_over", "You compare how many numbers there are")
+def takes_what_can_be_viewed(old, new):
+    taken = {n for n in new if n in old and len(old[n].flatten()) == len(new[n].flatten())}
+    return {n: (old if n in taken else new)[n] for n in new}, [n for n in new if n not in taken]
+
+
+@planted("take_over", "You compare how many axes there are")
+def takes_what_has_as_many_axes(old, new):
+    taken = {n for n in new if n in old and len(old[n].shape) == len(new[n].shape)}
+    return {n: (old if n in taken else new)[n] for n in new}, [n for n in new if n not in taken]
+
+
+@planted("take_over", "The tensors are matched by their order")
+def zips_both(old, new):
+    weights, left = dict(new), []
+    for (name, weight), other in zip(new.items(), [*old.values(), *[None] * len(new)]):
+        if other is not None and other.shape == weight.shape:
+            weights[name] = other
+        else:
+            left.append(name)
+    return weights, left
+
+
+@planted("take_over", "One that does not fit, and everything stays new")
+def takes_all_or_nothing(old, new):
+    for name in new:
+        if name not in old or old[name].shape != new[name].shape:
+            return dict(new), list(new)
+    return {name: old[name] for name in new}, []
+
+
+@planted("take_over", "The weights are right. `left` has the names that were taken over")
+def says_what_was_taken(old, new):
+    weights, names = {}, []
+    for name, weight in new.items():
+        fits = name in old and old[name].shape == weight.shape
+        weights[name] = old[name] if fits else weight
+        names += [name] * fits
+    return weights, names
+
+
+@planted("take_over", "The weights are right. `left` lacks those that old has in another shape")
+def says_what_is_missing(old, new):
+    weights = {n: old[n] if n in old and old[n].shape == w.shape else w for n, w in new.items()}
+    return weights, [n for n in new if n not in old]
+
+
+@planted("take_over", "expected 2 things in a list or tuple")
+def gives_the_weights_alone(old, new):
+    return {n: old[n] if n in old and old[n].shape == w.shape else w for n, w in new.items()}
+
+
+@planted("take_over", "first the weights, then the names")
+def gives_the_names_first(old, new):
+    left = [name for name in new if name not in old or old[name].shape != new[name].shape]
+    return left, {name: new[name] if name in left else old[name] for name in new}
+
+
+@planted("take_over", "left: you return an object of type set")
+def gives_a_set(old, new):
+    left = {name for name in new if name not in old or old[name].shape != new[name].shape}
+    return {name: new[name] if name in left else old[name] for name in new}, left
+
+
+def _in_order(x):
+    return np.moveaxis(x, -1, 0)[np.newaxis].astype(np.float32)
+
+
+def _each(numbers):
+    return np.array(numbers, dtype=np.float32).reshape(1, 1, 3)
+
+
+@planted("to_input", "The numbers are not divided by 255")
+def leaves_numbers_large(picture, mean, std):
+    return _in_order((np.float32(picture) - _each(mean)) / _each(std))
+
+
+@planted("to_input", "The mean is subtracted before the numbers are divided by 255")
+def scales_after_the_mean(picture, mean, std):
+    return _in_order((picture - _each(mean)) / (255 * _each(std)))
+
+
+@planted("to_input", "`//` divides whole numbers")
+def divides_whole_numbers(picture, mean, std):
+    picture = picture // np.uint8(255)
+    return _in_order((picture - _each(mean)) / _each(std))
+
+
+@planted("to_input", "`mean` and `std` are not used")
+def only_scales(picture, mean, std):
+    return _in_order(np.float32(picture) / 255)
+
+
+@planted("to_input", "`mean` and `std` are exchanged")
+def takes_them_in_the_wrong_order(picture, mean, std):
+    mean, std = std, mean
+    return _in_order((picture / 255 - _each(mean)) / _each(std))
+
+
+@planted("to_input", "Each column has a mean and std of its own")
+def normalises_what_is_last(picture, mean, std):
+    x = picture.transpose(2, 0, 1).astype(np.float32) / 255
+    return ((x - np.float32(mean)) / np.float32(std))[None]
+
+
+@planted("to_input", "Each row has a mean and std of its own")
+def normalises_one_axis_too_late(picture, mean, std):
+    x = picture.transpose(2, 0, 1).astype(np.float32) / 255
+    return ((x - np.float32(mean)[:, None]) / np.float32(std)[:, None])[None]
+
+
+@planted("to_input", "The numbers are float64")
+def forgets_the_type(picture, mean, std):
+    return ((picture / 255 - mean) / std).transpose(2, 0, 1)[None]
+
+
+@planted("to_input", "The axis of the pictures is missing")
+def gives_one_picture(picture, mean, std):
+    return _in_order((picture / 255 - _each(mean)) / _each(std))[0]
+
+
+@planted("to_input", "The colours are still the last axis")
+def leaves_the_colours_last(picture, mean, std):
+    return np.expand_dims(((picture / 255 - mean) / std).astype("float32"), 0)
+
+
+@planted("to_input", "`.T` turns all axes around")
+def turns_all_axes(picture, mean, std):
+    return np.float32(((picture / 255 - mean) / std).T[None])
+
+
+@planted("to_input", "`reshape` only counts the numbers off anew")
+def reshapes(picture, mean, std):
+    h, w, _ = picture.shape
+    x = picture.reshape(1, 3, h, w).astype(np.float32) / 255
+    return (x - np.float32(mean).reshape(3, 1, 1)) / np.float32(std).reshape(3, 1, 1)
+
+
+@planted("to_input", "Blue comes first, as in OpenCV")
+def turns_the_colours(picture, mean, std):
+    return _in_order((picture[:, :, [2, 1, 0]] / 255 - _each(mean)) / _each(std))
+
+
+@planted("to_input", "uint8 has no negative numbers")
+def subtracts_in_uint8(picture, mean, std):
+    middle = np.array([round(255 * m) for m in mean], dtype=np.uint8)
+    return _in_order((picture - middle) / (255 * _each(std)))
+
+
+@planted_alike("to_input", "uint8 has no negative numbers")
+def subtracts_in_uint8_without_rounding(picture, mean, std):
+    middle = (255 * np.array(mean)).astype(np.uint8)
+    return _in_order((picture - middle) / 255 / _each(std))
+
+
+@planted("to_input", "expected a NumPy array. Where the file runs there is no PyTorch")
+def gives_a_tensor(picture, mean, std):
+    return normalize(torch.from_numpy(picture).permute(2, 0, 1)[None], mean, std)
+
+
+@planted("to_input", "the picture is changed. Make a new array")
+def adds_an_axis_to_the_picture(picture, mean, std):
+    picture.shape = (1, *picture.shape)
+    return _in_order((picture[0] / 255 - _each(mean)) / _each(std))
+
+
+@cheats("to_input", "PyTorch does a part of it")
+def asks_pytorch(picture, mean, std):
+    return normalize(torch.from_numpy(picture).permute(2, 0, 1)[None], mean, std).numpy()
 
 
 # --- right results that a model cannot be trained with, or not everywhere ------------------

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import types
+from collections import OrderedDict
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -178,9 +179,29 @@ def head_with_its_values(x, weight, bias, heads, head):
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
 
 
+def holds_out_by_rank(labels, keys, share):
+    same = labels[:, None] == labels
+    rank, size = (same & (keys < keys[:, None])).sum(1), same.sum(1)
+    count = (share * size).round().long()
+    return rank < torch.minimum(count, size - 1).clamp(min=1)
+
+
+def takes_over_copies(old, new):
+    fits = {name for name in new if getattr(old.get(name), "shape", None) == new[name].shape}
+    weights = OrderedDict((name, (old if name in fits else new)[name].clone()) for name in new)
+    return weights, tuple(name for name in new if name not in fits)
+
+
+def stacks_colours_of_double_precision(picture, mean, std):
+    return np.stack([(picture[None, ..., i] / 255 - mean[i]) / std[i] for i in range(3)], 1).astype("f4")
+
+
 @pytest.mark.parametrize(
     ("name", "honest"),
     [
+        ("hold_out", holds_out_by_rank),
+        ("take_over", takes_over_copies),
+        ("to_input", stacks_colours_of_double_precision),
         ("patch_embed", goes_through_the_axes),
         ("patch_embed", unfolds),
         ("patch_merging", merges_by_axes),

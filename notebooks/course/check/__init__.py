@@ -53,6 +53,7 @@ from course.check.window_partition import (
     window_partition,
     window_reverse,
 )
+from course.check.your_pictures import hold_out, take_over, to_input
 
 _ALL = (
     *(patch_embed, pad_centred, patches_back, absorb_normalization),  # notebook 02
@@ -69,5 +70,6 @@ _ALL = (
     *(median_of_turns, split_step, least_seconds, choose_batch),  # notebook 13
     *(shapes_of, differing, changed_by),  # notebook 14
     *(additive_mask, assert_mask, received_attention),
+    *(hold_out, take_over, to_input),  # notebook 15
 )
 EXERCISES = {exercise.name: exercise for exercise in _ALL}

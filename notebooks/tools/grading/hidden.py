@@ -12,6 +12,7 @@ from torch import nn
 
 from course.check.bug_hunt import MASKS
 from course.check.core import as_tensor, sample_images
+from course.check.your_pictures import described
 from grading.layers import Counting, Logits
 from swin_cifar.config import SwinConfig, TrainConfig
 from swin_cifar.model import SwinTransformer
@@ -191,6 +192,33 @@ def _own_map():
     return model, sample_images()[numbers] * 4 - 2, torch.randint(len(model.head.bias), (4,))
 
 
+def _folder(r):
+    """Labels, keys and share; no share of a class ends in a half, which might round either way."""
+    sizes = r.sample(range(1, 30), r.choice((2, 3, 5)))
+    labels = torch.tensor([7 * c for c, n in enumerate(sizes) for _ in range(n)])
+    labels = labels[torch.randperm(len(labels))]
+    return labels, torch.rand(len(labels), dtype=torch.float64), r.choice((0.07, 0.17, 0.31, 0.61, 0.93))
+
+
+def _two_states(r):
+    """Two state dicts: names that both have, in both shapes or one, and names of their own, in two orders."""
+    shapes = [(3, 5), (5, 3), (15,), (1, 5), (3, 1), (2, 2, 2), ()]
+    names = [f"{'abcdefgh'[i]}.weight" for i in range(8)]
+    states = []
+    for _ in range(2):
+        r.shuffle(names)
+        states.append({name: torch.randn(shapes[ord(name[0]) % 7]) for name in names[:6]})
+    for name in r.sample(names, 3):
+        states[1][name] = torch.randn(r.choice(shapes))
+    return tuple(states)
+
+
+def _pixels(r):
+    h, w = r.choice(((6, 4), (3, 8), (9, 3), (3, 3), (2, 11)))
+    numbers = [tuple(round(r.uniform(*ends), 2) for _ in range(3)) for ends in ((0.2, 0.8), (0.1, 0.4))]
+    return torch.randint(256, (h, w, 3), dtype=torch.uint8).numpy(), *numbers
+
+
 def _sure(n):
     sure = 0.2 + 0.8 * torch.rand(n, dtype=torch.float64)
     return sure, torch.rand(n, dtype=torch.float64) < sure
@@ -265,6 +293,9 @@ MORE = {  # name: function of a random.Random -> [inputs]
     "changed_by": _times(3, _reached),
     "additive_mask": _times(2, _masked_scores),
     "assert_mask": lambda r: [_masks(r)],
+    "hold_out": _times(6, _folder),
+    "take_over": _times(6, _two_states),
+    "to_input": _times(6, _pixels),
 }
 
 
@@ -301,5 +332,10 @@ def _add_up(function, images, targets, parts):
     return {"most pictures at once": most} | {name: p.grad for name, p in model.named_parameters()}
 
 
+def _as_numbers(function, *inputs):
+    """An array comes from the student's process as a tensor."""
+    return described(torch.as_tensor(function(*inputs)))
+
+
 OWN_CALL = dict.fromkeys(("patch_merging", "stage", "forward"), _directly)
-OWN_CALL |= {"training_step": _take_steps, "accumulate": _add_up}
+OWN_CALL |= {"training_step": _take_steps, "accumulate": _add_up, "to_input": _as_numbers}
