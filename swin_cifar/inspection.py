@@ -18,7 +18,7 @@ def attention_maps(model: SwinTransformer, images: Tensor) -> list[Tensor]:
     Entry [b, head, y, x] is the map of what the query token at (y, x) attends to: it adds up to
     1 and is zero outside the window of that token. Shift and padding are undone, so that both
     positions are those of the token map. Memory grows with (H·W)²: a picture of 224 x 224 in `swin_t`
-    takes 290 MB, `rollout` 1.
+    takes 280 MB. `rollout` needs no such matrices.
     """
     with evaluating(model), torch.no_grad():
         return [block_attention(block, x) for block, x, _ in walk(model, images)]
@@ -48,7 +48,8 @@ def rollout(model: SwinTransformer, images: Tensor) -> Tensor:
     MLPs and learned merging weights are not looked at: `influence` asks the whole model.
 
     Attention stays in its windows, and the product is taken from the last block back, so that no block
-    needs a matrix of all its tokens: 224 x 224 in `swin_t` takes little more than a forward pass.
+    needs a matrix of all its tokens: at 224 x 224 in `swin_t` the memory in use rises by 22 MB at its peak,
+    on a CPU, as in a forward pass.
     """
     steps = []
     with evaluating(model), torch.no_grad():
@@ -106,7 +107,8 @@ def influence(
     sum of its pixels' squares.
 
     A logit takes one backward pass, a token C of them; with `probes` that many: random mixes of its
-    channels, seeded, for which the square is right on average, off by about √(2 / probes) of itself.
+    channels, seeded, for which the square is right on average, off by about √(2 / probes) of itself. At
+    224 x 224 in `swin_t` the memory in use rises by 150 MB.
     Raises ValueError unless one of `labels` and `token` is given, and for a token that is not there.
     """
     if (labels is None) == (token is None):
