@@ -14,18 +14,19 @@ from pathlib import Path
 import torch
 
 from swin_cifar import __version__, bench, distributed
+from swin_cifar.calibration import BINS, calibration_error
 from swin_cifar.checkpoint import load_checkpoint
 from swin_cifar.config import MODELS
 from swin_cifar.curves import plot_history
 from swin_cifar.data import DATA_SETS, Unavailable, load_cifar10
 from swin_cifar.explainer.build import drawings, explain_page
 from swin_cifar.folders import walk
-from swin_cifar.history import History
+from swin_cifar.history import History, Metrics
 from swin_cifar.pictures import PictureError, is_named_picture
-from swin_cifar.predict import predict_many
+from swin_cifar.predict import predict_logits, predict_many
 from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, data_of, new_run, run_to_continue
 from swin_cifar.system import claim_path, device_name, first_line, release_path, write_atomically
-from swin_cifar.training import evaluate, train_and_test
+from swin_cifar.training import train_and_test
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"  # beside the package, if it was not moved away
 TEST_PICTURES = 12  # of CIFAR-10, on an explainer page made where it is
@@ -118,7 +119,9 @@ def evaluate_checkpoint(args: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(path, args.device, dataset=args.data if args.data in DATA_SETS else None)
     print(f"{path}, trained on {checkpoint.dataset['name']}")
     _, test = data_of(checkpoint, args.data, args.data_root, path)
-    print(f"test accuracy on {evaluate(checkpoint.model, test)}")
+    logits = predict_logits(checkpoint.model, test)
+    print(f"test accuracy on {Metrics.of(test, logits)}")
+    print(_calibration(logits, test.labels, checkpoint.temperature))
 
 
 def predict_pictures(args: argparse.Namespace) -> int:
@@ -142,7 +145,8 @@ def predict_pictures(args: argparse.Namespace) -> int:
                 continue
             best = answer[: args.top]
             if args.json:
-                print(json.dumps({"picture": str(source), "classes": best}))
+                found = {"picture": str(source), "classes": best, "temperature": checkpoint.temperature}
+                print(json.dumps(found))
             else:
                 print(f"{source}: {', '.join(f'{name} {probability:.1%}' for name, probability in best)}")
     return failed
@@ -177,6 +181,15 @@ def explain(args: argparse.Namespace) -> None:
 
 
 # --- helpers ----------------------------------------------------------------------------
+
+
+def _calibration(logits, labels, temperature):
+    """How far confidence is from the share that is right, without and with the temperature, in words."""
+    before, after = (calibration_error((logits / T).softmax(1), labels) for T in (1.0, temperature))
+    text = f"expected calibration error in {BINS} bins: {before:.2%}"
+    if temperature == 1:
+        return f"{text}; no temperature was fitted"
+    return f"{text}, with the temperature {temperature:.2f} {after:.2%}"
 
 
 def _pictures_at(source):

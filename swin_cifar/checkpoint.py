@@ -36,6 +36,11 @@ class Checkpoint:
     history: History | None
     resume_state: dict | None  # weights, optimizer, step, sums; None once a run has finished
 
+    @property
+    def temperature(self) -> float:
+        """What divides the logits before softmax: that of its history, 1 where none was fitted."""
+        return (self.history and self.history.results.temperature) or 1.0
+
 
 def save_checkpoint(
     path: str | Path,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swin_cifar import distributed
+from swin_cifar.calibration import fit_temperature
 from swin_cifar.checkpoint import save_checkpoint
 from swin_cifar.config import TrainConfig, train_config
 from swin_cifar.data import ImageSet
@@ -177,10 +178,16 @@ def train_and_test(
     progress: bool = True,
     parent: str | None = None,
 ) -> History:
-    """`fit`, then measure the final model on the test pictures, once, and save that, too."""
+    """`fit`, then measure the final model on the test pictures, once, and save that, too.
+
+    The pictures held out to validate also fix its temperature, which makes its confidence honest.
+    """
     history = fit(model, train, validation, recipe, checkpoint_path, resume, progress, parent)
     if distributed.rank() > 0:
         return history
+    if validation:
+        logits = predict_logits(model, validation)
+        history.results.temperature = fit_temperature(logits, validation.labels)
     history.results.test = evaluate(model, test)
     history.results.parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     one_picture = test.images[:1].float().to(next(model.parameters()).device)

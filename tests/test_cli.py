@@ -21,11 +21,13 @@ from PIL import Image
 
 from swin_cifar import __version__, bench, data, training
 from swin_cifar.__main__ import main
+from swin_cifar.calibration import calibration_error
 from swin_cifar.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, sha256
 from swin_cifar.config import MODELS, RECIPES
 from swin_cifar.data import load_shapes10
 from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
+from swin_cifar.predict import predict_logits
 from swin_cifar.system import shows_bars
 
 ROOT = Path(__file__).parents[1]
@@ -444,6 +446,34 @@ def test_a_run_that_could_not_be_saved_again_is_not_resumed(press_ctrl_c, capsys
 def test_evaluate_prints_the_accuracy_that_training_printed(run, finished_run, capsys):
     assert main(["evaluate", run, "--device", "cpu"]) == 0
     assert measured(capsys.readouterr().out) == measured(finished_run[1])
+
+
+def test_evaluate_and_predict_use_the_temperature(run, pictures, capsys):
+    """And say which; a checkpoint without one is at 1."""
+    Image.new("RGB", (9, 9), "red").save("red.png")
+    shares = []
+    for temperature in (None, 0.25):
+        content = torch.load(run, weights_only=True)
+        content["history"]["results"] |= {"temperature": temperature} if temperature else {}
+        torch.save(content, run)
+        T = temperature or 1.0
+        assert main(["evaluate", run, "--device", "cpu"]) == 0
+        model, test = load_checkpoint(run).model, pictures[1]
+        logits = predict_logits(model, test)
+        errors = [calibration_error((logits / t).softmax(1), test.labels) for t in (1, T)]
+        assert errors[0] != errors[1] or not temperature
+        printed = capsys.readouterr().out
+        assert f"expected calibration error in 15 bins: {errors[0]:.2%}" in printed
+        ending = f", with the temperature 0.25 {errors[1]:.2%}\n"
+        assert printed.endswith(ending if temperature else "; no temperature was fitted\n")
+        assert main(["predict", "red.png", "--json", "--checkpoint", run, "--device", "cpu"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["temperature"] == T
+        shares.append(dict(answer["classes"]))
+    before, after = shares
+    assert list(before) == list(after)
+    first, second = list(before)[:2]
+    assert after[first] / after[second] == pytest.approx((before[first] / before[second]) ** 4, rel=1e-3)
 
 
 def test_evaluate_refuses_other_data(run, capsys):

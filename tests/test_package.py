@@ -49,7 +49,7 @@ def rooms_below(name):
 
 # The floors of the house, from the ground up: a file imports from floors below its own.
 FLOORS = [
-    {"config", "windows", "shapes10", "system", "distributed", "pictures"},
+    {"config", "windows", "shapes10", "system", "distributed", "pictures", "calibration"},
     {"layers", "downloads"},
     {"folders"},
     {"data"},
@@ -107,7 +107,7 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-LINES = 4_600  # to grow it, say why here; 3,700 before data and weights of one's own
+LINES = 4_645  # to grow it, say why here; 3,700 before data and weights of one's own, 4,600 before calibration
 
 
 # --- what users meet --------------------------------------------------------------------

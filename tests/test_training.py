@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 import swin_cifar.run as run
 import swin_cifar.training as training
@@ -435,6 +436,24 @@ def test_train_and_test_measures_the_final_model_once_and_saves_that(data, tmp_p
     assert history.accuracy("train") == history.epochs[-1].train_accuracy
     with pytest.raises(ValueError, match="no train accuracy"):
         replace(history, epochs=[]).accuracy("train")
+
+
+def test_the_pictures_held_out_fix_the_temperature(data, tmp_path):
+    path, model = tmp_path / "run.pt", tiny()
+    train, validation = data[0], data[0].subset(slice(0, 60))  # known, so that it has something to say
+    recipe = replace(RECIPE, epochs=12, cutmix_prob=0.0, mixup_prob=0.0)
+    results = train_and_test(model, train, validation, data[1], recipe, path, progress=False).results
+    T = results.temperature
+    logits = predict_logits(model, validation).double()
+    losses = {t: cross_entropy(logits / t, validation.labels) for t in (0.98 * T, T, 1.02 * T)}
+    assert min(losses, key=losses.get) == T != 1
+    assert load_checkpoint(path).temperature == T
+    assert History.load(path.with_suffix(".json")).results.temperature == T
+    for few in (None, validation.subset(slice(0, 20))):
+        results = train_and_test(
+            tiny(), train, few, data[1], replace(recipe, epochs=1), progress=False
+        ).results
+        assert results.temperature is None
 
 
 def test_fewer_pictures_than_a_batch_is_an_error(data):
