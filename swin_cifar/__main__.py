@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from swin_cifar import __version__, bench, distributed
-from swin_cifar.calibration import BINS, calibration_error
+from swin_cifar.calibration import calibration_in_words
 from swin_cifar.checkpoint import load_checkpoint
 from swin_cifar.config import MODELS
 from swin_cifar.curves import plot_history
@@ -26,6 +26,7 @@ from swin_cifar.pictures import PictureError, is_named_picture
 from swin_cifar.predict import predict_logits, predict_many
 from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, data_of, new_run, run_to_continue
 from swin_cifar.system import claim_path, device_name, first_line, release_path, write_atomically
+from swin_cifar.tensorboard import Board, summary_writer
 from swin_cifar.training import train_and_test
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"  # beside the package, if it was not moved away
@@ -67,11 +68,13 @@ def fail(message: str, code: int = 1) -> int:
     return code
 
 
-# --- the five commands ------------------------------------------------------------------
+# --- the six commands -------------------------------------------------------------------
 
 
 def train(args: argparse.Namespace) -> None:
     """Load the data, fit the model, evaluate it once on the test set, save and plot."""
+    if args.tensorboard:
+        summary_writer()  # that it is missing is said before anything is fetched
     for name in (args.out, args.resume):
         if name and name.suffix != ".pt":
             raise ValueError(f"the name of a checkpoint ends in .pt, got {name}")
@@ -97,6 +100,7 @@ def train(args: argparse.Namespace) -> None:
             path,
             bool(args.resume),
             parent=args.parent and args.parent.name,
+            tensorboard=args.tensorboard and args.tensorboard / path.stem,
         )
     except KeyboardInterrupt:
         if path.exists():
@@ -107,10 +111,21 @@ def train(args: argparse.Namespace) -> None:
             release_path(path)
     if distributed.rank() > 0:
         return
-    figure = path.with_suffix(".png")
-    plot_history(history).savefig(figure, dpi=120)
-    print(f"{history.results.seconds:,.0f} s of training; curves in {figure}")
+    print(f"{history.results.seconds:,.0f} s of training; curves in {_draw(history, path)}")
     print(f"test accuracy on {history.results.test}")
+
+
+def curves(args: argparse.Namespace) -> None:
+    """Draw the curves of a saved history, or write them for TensorBoard."""
+    path = args.history
+    history = load_checkpoint(path).history if path.suffix == ".pt" else History.load(path)
+    if history is None or not history.epochs:
+        raise ValueError(f"{path} holds no epoch of a training: there are no curves")
+    if not args.tensorboard:
+        print(f"curves in {_draw(history, path)}")
+        return
+    Board(args.tensorboard / path.stem, history.epochs).close()
+    print(f"{len(history.epochs)} epochs; to see them: tensorboard --logdir {args.tensorboard}")
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
@@ -121,7 +136,7 @@ def evaluate_checkpoint(args: argparse.Namespace) -> None:
     _, test = data_of(checkpoint, args.data, args.data_root, path)
     logits = predict_logits(checkpoint.model, test)
     print(f"test accuracy on {Metrics.of(test, logits)}")
-    print(_calibration(logits, test.labels, checkpoint.temperature))
+    print(calibration_in_words(logits, test.labels, checkpoint.temperature))
 
 
 def predict_pictures(args: argparse.Namespace) -> int:
@@ -183,13 +198,11 @@ def explain(args: argparse.Namespace) -> None:
 # --- helpers ----------------------------------------------------------------------------
 
 
-def _calibration(logits, labels, temperature):
-    """How far confidence is from the share that is right, without and with the temperature, in words."""
-    before, after = (calibration_error((logits / T).softmax(1), labels) for T in (1.0, temperature))
-    text = f"expected calibration error in {BINS} bins: {before:.2%}"
-    if temperature == 1:
-        return f"{text}; no temperature was fitted"
-    return f"{text}, with the temperature {temperature:.2f} {after:.2%}"
+def _draw(history, path):
+    """-> the picture of the curves, beside the checkpoint or history at `path`."""
+    figure = path.with_suffix(".png")
+    plot_history(history).savefig(figure, dpi=120)
+    return figure
 
 
 def _pictures_at(source):
@@ -238,6 +251,7 @@ def parser() -> argparse.ArgumentParser:
     sets = f"{', '.join(DATA_SETS)}, or a folder of pictures (default: cifar10, or offline shapes10)"
     data.add_argument("--data", help=sets)
     data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
+    board = {"type": Path, "metavar": "DIR", "help": "write for TensorBoard, into a folder of the run's name"}
     newest = "the model (default: the newest in checkpoints/)"
 
     top = argparse.ArgumentParser(prog="python -m swin_cifar", description=__doc__)
@@ -271,6 +285,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--window-size", type=_positive, help="side of the windows, in tokens")
     p.add_argument("--patch-size", type=_positive, help="side of a patch, in pixels")
     p.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on with an interrupted run")
+
+    p.add_argument("--tensorboard", **board)
+
+    p = commands.add_parser("curves", parents=[shared], help="draw how a training went")
+    p.set_defaults(run=curves)
+    p.add_argument("history", type=Path, help="a history (.json) or a checkpoint (.pt)")
+    p.add_argument("--tensorboard", **board)
 
     p = commands.add_parser("evaluate", parents=[shared, data], help="measure a model on the test set")
     p.set_defaults(run=evaluate_checkpoint)

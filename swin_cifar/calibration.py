@@ -40,3 +40,12 @@ def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     gaps = (answer == labels.cpu()).double() - confidence
     index = (confidence * BINS).long().clamp(max=BINS - 1)
     return torch.zeros(BINS, dtype=gaps.dtype).index_add(0, index, gaps).abs().sum().item() / len(gaps)
+
+
+def calibration_in_words(logits: Tensor, labels: Tensor, temperature: float) -> str:
+    """(n, classes), (n,) -> one line: the calibration error without the temperature, and with it."""
+    before, after = (calibration_error((logits / T).softmax(1), labels) for T in (1.0, temperature))
+    text = f"expected calibration error in {BINS} bins: {before:.2%}"
+    if temperature == 1:
+        return f"{text}; no temperature was fitted"
+    return f"{text}, with the temperature {temperature:.2f} {after:.2%}"

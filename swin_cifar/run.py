@@ -18,13 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from swin_cifar import distributed
-from swin_cifar.checkpoint import (
-    CheckpointError,
-    check_can_save,
-    config_of,
-    load_checkpoint,
-    save_checkpoint,
-)
+from swin_cifar.checkpoint import CheckpointError, check_can_save, config_of, load_checkpoint, save_checkpoint
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import ImageSet, normalize, training_batch
 from swin_cifar.history import Epoch, History, Metrics, continued
@@ -38,6 +32,7 @@ from swin_cifar.system import (
     shows_bars,
     versions,
 )
+from swin_cifar.tensorboard import Board
 
 ESTIMATE = 20, 40  # a run says how long it will take, from what these steps after its start took
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
@@ -66,6 +61,7 @@ class Run:
     resume: bool
     progress: bool
     parent: str | None = None
+    tensorboard: str | Path | None = None
 
     def __post_init__(self) -> None:
         self.rank, self.processes = distributed.rank(), distributed.world_size()
@@ -90,9 +86,11 @@ class Run:
         if self.step == self.total_steps:  # that run has ended
             return self
         if self.rank > 0:  # process 0 alone evaluates and saves
-            self.checkpoint_path = self.validation = None
+            self.checkpoint_path = self.validation = self.tensorboard = None
         if self.checkpoint_path:
             check_can_save(self.checkpoint_path, self.model, self.train.classes)
+        board = Board(self.tensorboard, self.history.epochs, self.resume)
+        self.board = self._stack.enter_context(closing(board))
         self.first = self.step
         self.model.train()
         self._forward = self._prepare_forward()
@@ -199,7 +197,7 @@ class Run:
 
     def _end_epoch(self, lr):
         """Validate and record; after the last epoch the model takes over the averaged weights."""
-        epoch = self._epoch(lr)
+        epoch, logits = self._epoch(lr), None
         if self.validation:
             logits = predict_logits(self.ema_model, self.validation, amp=self.amp)
             metrics = Metrics.of(self.validation, logits)
@@ -207,6 +205,7 @@ class Run:
         self.history.epochs.append(epoch)
         self.history.results.seconds = sum(e.seconds for e in self.history.epochs)
         self.sums = NO_SUMS.copy()
+        self.board.write(epoch, self.ema_model, self.validation, logits)
         if self.progress:
             self.bar.write(epoch.line(self.recipe.epochs), file=sys.stdout)
         if self.step == self.total_steps:

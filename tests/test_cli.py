@@ -145,6 +145,7 @@ def test_only_the_first_of_several_processes_takes_a_name(monkeypatch):
     monkeypatch.setattr("swin_cifar.__main__.claim_path", lambda path: pytest.fail("a name for nothing"))
     monkeypatch.setattr("swin_cifar.distributed.rank", lambda: 1)
     assert train(*SHORT) == 0
+    assert train(*SHORT, "--tensorboard", "board") == 0
     assert not files()
 
 
@@ -242,6 +243,64 @@ def test_a_setting_that_makes_no_sense_is_refused(setting, capsys):
 def test_more_in_a_batch_than_there_are_pictures_is_refused(capsys):
     assert train(*SHORT, "--batch-size", 225) != 0
     assert "225" in the_error(capsys)
+
+
+# --- curves -----------------------------------------------------------------------------
+
+
+def test_train_writes_for_tensorboard_into_a_folder_of_the_run_s_name(capsys, read_board):
+    for name in ("nano_shapes10", "nano_shapes10-2"):
+        assert train(*SHORT, "--tensorboard", "board") == 0
+        history = History.load(RUN.with_stem(name).with_suffix(".json"))
+        (point,) = read_board(f"board/{name}")["accuracy/validation"]
+        assert point == (1, pytest.approx(history.accuracy("validation"), rel=1e-6))
+    assert {path.name for path in Path("board").iterdir()} == {"nano_shapes10", "nano_shapes10-2"}
+
+
+def test_the_curves_of_a_saved_history(run, finished_run, capsys, read_board):
+    drawn = Image.open("run.png").copy()
+    for source in ("run.json", "run.pt"):
+        Path("run.png").unlink()
+        assert main(["curves", source]) == 0
+        assert capsys.readouterr().out == "curves in run.png\n"
+        assert Image.open("run.png").tobytes() == drawn.tobytes()
+    assert main(["curves", "run.pt", "--tensorboard", "board"]) == 0
+    assert "tensorboard --logdir board" in capsys.readouterr().out
+    epoch = History.load("run.json").epochs[0]
+    assert read_board("board/run")["loss/train"] == [(1, pytest.approx(epoch.train_loss, rel=1e-6))]
+    before = files()
+    assert main(["curves", "run.json", "--tensorboard", "board"]) == 2
+    assert "run holds the curves of an earlier run: choose another, or delete it" in the_error(capsys)
+    assert files() == before
+
+
+def test_what_has_no_curves_is_one_line(untrained, capsys):
+    Path("text.json").write_text("hello")
+    for source, says in ((untrained, "plain.pt holds no epoch"), ("text.json", "text.json holds no history"),
+                         ("missing.json", "missing.json"), ("missing.pt", "no checkpoint at")):  # fmt: skip
+        assert main(["curves", source]) > 0
+        assert says in the_error(capsys)
+    assert not list(Path().glob("*.png"))
+
+
+def test_a_missing_tensorboard_is_one_line_before_anything_is_read(run, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr("swin_cifar.prepare.load_data", lambda *_, **__: pytest.fail("read for nothing"))
+    before = files()
+    for command in (["train"], ["train", "--resume", run], ["curves", run]):
+        assert main([*command, "--tensorboard", "board"]) == 1
+        assert "install it: python -m pip install tensorboard" in the_error(capsys)
+    assert files() == before
+
+
+def test_a_tensorboard_that_cannot_be_written_is_one_line_before_training(capsys, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr(training, "training_step", lambda *_: pytest.fail("it trains for nothing"))
+    Path("file").write_text("not a folder")
+    before = files()
+    assert train(*SHORT, "--tensorboard", "file") == 1
+    assert "cannot write into the folder file" in the_error(capsys)
+    assert files() == before
 
 
 # --- interrupted runs -------------------------------------------------------------------
@@ -699,7 +758,7 @@ def test_a_traceback_is_shown_only_for_debugging(capsys):
 # --- the options themselves -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["curves"], ["evaluate"], ["predict"], ["bench"]])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])

@@ -55,7 +55,7 @@ FLOORS = [
     {"data"},
     {"model", "history"},
     {"weights", "checkpoint", "variants"},
-    {"predict", "pretrained"},
+    {"predict", "pretrained", "tensorboard"},
     {"run", "inspection"},
     {"training"},
     {"curves", "bench", "explainer.build", "prepare"},
@@ -107,7 +107,9 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-LINES = 4_645  # to grow it, say why here; 3,700 before data and weights of one's own, 4,600 before calibration
+LINES = (
+    4_645  # to grow it, say why here; 3,700 before data and weights of one's own, 4,600 before calibration
+)
 
 
 # --- what users meet --------------------------------------------------------------------
