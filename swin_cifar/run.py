@@ -89,22 +89,20 @@ class Run:
             self.checkpoint_path = self.validation = self.tensorboard = None
         if self.checkpoint_path:
             check_can_save(self.checkpoint_path, self.model, self.train.classes)
-        board = Board(self.tensorboard, self.history.epochs, self.resume)
-        self.board = self._stack.enter_context(closing(board))
+        enter = self._stack.enter_context
+        self.board = enter(closing(Board(self.tensorboard, self.history.epochs, self.resume)))
         self.first = self.step
         self.model.train()
         self._forward = self._prepare_forward()
         self.last_save = self.clock = self.estimate_clock = time.monotonic()
         bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
         bar |= {"leave": False, "disable": not (self.progress and shows_bars())}
-        self.bar = self._stack.enter_context(tqdm(**bar))
+        self.bar = enter(tqdm(**bar))
         threads = FastestThreads(self.total_steps, on=self.device.type == "cpu" and self.processes == 1)
-        self.threads = self._stack.enter_context(closing(threads))  # then they are all again
+        self.threads = enter(closing(threads))  # then they are all again
         gpus = [self.device] if self.device.type == "cuda" else []
-        self._stack.enter_context(torch.random.fork_rng(gpus))  # the caller's stays as it was
-        if threading.current_thread() is threading.main_thread():  # no other may handle signals
-            previous = signal.signal(signal.SIGINT, self._interrupt)
-            self._stack.callback(signal.signal, signal.SIGINT, previous)
+        enter(torch.random.fork_rng(gpus))  # the caller's stays as it was
+        self._listen()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -169,6 +167,12 @@ class Run:
         if self.step - self.first == ESTIMATE[1] and self.progress and minutes >= 1:
             words = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
             self.bar.write(f"about {words} to go", file=sys.stdout)
+
+    def _listen(self):
+        """Until the end, Ctrl-C is ours."""
+        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+            previous = signal.signal(signal.SIGINT, self._interrupt)
+            self._stack.callback(signal.signal, signal.SIGINT, previous)
 
     def _interrupt(self, *_):
         """What a first Ctrl-C does, so that no step is cut in half; a second one stops at once."""

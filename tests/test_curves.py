@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from swin_cifar import History, Metrics, load_shapes10, model_config, train_config
@@ -126,7 +127,7 @@ def test_pictures_say_answer_probability_and_truth():
 def test_titles_fit_over_their_pictures():
     few = load_shapes10(20, 10)[0].subset(slice(0, 12))
     figure = plot_answers(replace(few, classes=("chrysanthemum, white",) * 10), torch.zeros(12, 10))
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()  # lays out
     boxes = [ax.title.get_window_extent() for ax in figure.axes]
     assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]) if left.y0 == right.y0)
     assert boxes[0].x0 > 0 and boxes[-1].x1 < figure.bbox.x1

@@ -107,9 +107,9 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-LINES = (
-    4_645  # to grow it, say why here; 3,700 before data and weights of one's own, 4,600 before calibration
-)
+# To grow it, say why here. 3,700 before data and weights of one's own; 4,600 before TensorBoard (130 lines),
+# the temperature (70), and folders measured whole or split by class (60).
+LINES = 4_870
 
 
 # --- what users meet --------------------------------------------------------------------
