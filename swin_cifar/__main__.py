@@ -24,7 +24,7 @@ from swin_cifar.folders import walk
 from swin_cifar.history import History, Metrics
 from swin_cifar.pictures import PictureError, is_named_picture
 from swin_cifar.predict import predict_logits, predict_many
-from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, data_of, new_run, run_to_continue
+from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, new_run, run_to_continue, to_measure
 from swin_cifar.system import claim_path, device_name, first_line, release_path, write_atomically
 from swin_cifar.tensorboard import Board, summary_writer
 from swin_cifar.training import train_and_test
@@ -129,11 +129,12 @@ def curves(args: argparse.Namespace) -> None:
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
-    """Measure a checkpoint on the test pictures of the data it was trained on, or of a folder."""
+    """Measure a checkpoint on the test pictures of the data it was trained on, or on a folder."""
     path = args.checkpoint or _newest()
     checkpoint = load_checkpoint(path, args.device, dataset=args.data if args.data in DATA_SETS else None)
     print(f"{path}, trained on {checkpoint.dataset['name']}")
-    _, test = data_of(checkpoint, args.data, args.data_root, path)
+    test, which = to_measure(checkpoint, args.data, args.data_root, path)
+    print(f"measured: {which}, {len(test):,} pictures")
     logits = predict_logits(checkpoint.model, test)
     print(f"test accuracy on {Metrics.of(test, logits)}")
     print(calibration_in_words(logits, test.labels, checkpoint.temperature))

@@ -19,16 +19,18 @@ import pytest
 import torch
 from PIL import Image
 
+from oracles import enlarge_weights
 from swin_cifar import __version__, bench, data, training
 from swin_cifar.__main__ import main
 from swin_cifar.calibration import calibration_error
 from swin_cifar.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, sha256
 from swin_cifar.config import MODELS, RECIPES
-from swin_cifar.data import load_shapes10
+from swin_cifar.data import load_folder, load_shapes10
 from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
-from swin_cifar.predict import predict_logits
+from swin_cifar.predict import predict, predict_logits
 from swin_cifar.system import shows_bars
+from swin_cifar.training import evaluate
 
 ROOT = Path(__file__).parents[1]
 RUN = Path("checkpoints/runs/nano_shapes10.pt")
@@ -625,7 +627,9 @@ def test_a_folder_is_trained_on_evaluated_interrupted_and_continued(pets, press_
     assert history.results.test.count == 4
 
     assert main(["evaluate", str(path), "--data", pets, "--device", "cpu"]) == 0
-    assert measured(capsys.readouterr().out) == measured(out)
+    printed = capsys.readouterr().out
+    assert measured(printed) == measured(out)
+    assert "measured: the held-out fifth of pets, since these pictures trained it, 4 pictures\n" in printed
     assert main(["evaluate", str(path), "--device", "cpu"]) == 2
     assert "was trained on a folder named pets: say where it is, with --data FOLDER" in the_error(capsys)
     assert main(["predict", "pets/dark/0.png", "--checkpoint", str(path), "--device", "cpu"]) == 0
@@ -635,6 +639,111 @@ def test_a_folder_is_trained_on_evaluated_interrupted_and_continued(pets, press_
     assert train("--data", pets, "--epochs", "2", "--out", "half.pt") == 1
     assert main(["train", "--resume", "half.pt", "--data", pets, "--device", "cpu"]) == 0
     assert len(load_checkpoint("half.pt").history.epochs) == 2
+
+
+@pytest.fixture
+def pets_model(pets, tmp_path):
+    """The path of a model of the pets, as if trained on them; its answers differ from picture to picture."""
+    data, _ = load_folder(pets, size=16)
+    model = SwinTransformer(replace(MODELS["nano"], image_size=16, num_classes=2))
+    enlarge_weights(model)
+    save_checkpoint("pets.pt", model, data)
+    return "pets.pt"
+
+
+def evaluated(model, folder, capsys):
+    """-> what `evaluate` says it measured, and the number right that it found"""
+    assert main(["evaluate", model, "--data", str(folder), "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    _, percent, count = measured(out)
+    which, said = re.search(r"^measured: (.*), (\d+) pictures$", out, re.MULTILINE).groups()
+    assert int(said) == count
+    return which, count, round(percent * count / 100)
+
+
+def right_one_by_one(model, folder):
+    """-> how many pictures are, and how many `predict` puts into their folder's class"""
+    found = [
+        predict(load_checkpoint(model), path)[0][0] == path.parent.name for path in folder.rglob("*.png")
+    ]
+    return len(found), sum(found)
+
+
+def test_a_folder_that_the_model_was_not_trained_on_is_measured_whole(pets_model, pets, capsys):
+    shutil.copytree(pets, "others")
+    for label, name in enumerate(("dark", "light")):
+        for i in range(20, 24):
+            Image.new("RGB", (20, 30), (9 * i, 120 * label, 100)).save(f"others/{name}/{i}.png")
+    for i in range(9):
+        Path(f"others/dark/{i}.png").unlink()
+    which, *found = evaluated(pets_model, "others/", capsys)
+    assert which == "all of others/, which did not train it"
+    assert found == [23, right_one_by_one(pets_model, Path("others"))[1]]
+    assert 0 < found[1] < 23
+    shutil.rmtree("others/dark")  # one class of two; and too few to be split
+    for path in sorted(Path("others/light").iterdir())[1:]:
+        path.unlink()
+    which, *found = evaluated(pets_model, "others", capsys)
+    assert which == "all of others, which did not train it"
+    assert found == list(right_one_by_one(pets_model, Path("others"))) and found[0] == 1
+
+
+def test_the_labels_of_a_folder_are_those_of_the_model_s_classes(pets_model, pets, pictures, capsys):
+    """Which need not be in the order of the alphabet, as a folder's are."""
+    content = torch.load(pets_model, weights_only=True)
+    shutil.copytree(pets, "others")
+    content["dataset"] |= {"classes": ("light", "dark"), "mean": (0.1,) * 3, "name": "shades"}
+    torch.save(content, "turned.pt")
+    which, *found = evaluated("turned.pt", "others", capsys)
+    assert found == list(right_one_by_one("turned.pt", Path("others"))) and found[0] == 24
+
+
+def test_of_the_folder_trained_on_the_fifth_is_measured_under_any_name(pets_model, pets, capsys):
+    _, test = load_folder(pets, size=16)
+    expected = (4, round(4 * evaluate(load_checkpoint(pets_model).model, test).accuracy))
+    which, *found = evaluated(pets_model, pets, capsys)
+    assert which == "the held-out fifth of pets, since these pictures trained it" and tuple(found) == expected
+    which, *found = evaluated(pets_model, shutil.copytree(pets, "renamed"), capsys)
+    assert (
+        which == "the held-out fifth of renamed, since these pictures trained it" and tuple(found) == expected
+    )
+    for i in range(30, 36):  # it has grown since: what was trained on is still in it
+        Image.new("RGB", (20, 30), (9 * i % 256, 7, 7)).save(f"pets/dark/{i}.png")
+    which, count, _ = evaluated(pets_model, pets, capsys)
+    assert which == "the held-out fifth of pets, since a folder of this name trained it" and count == 6
+    shutil.rmtree("pets/light")
+    assert main(["evaluate", pets_model, "--data", pets, "--device", "cpu"]) == 1
+    assert "the class 'light' has 0 picture" in the_error(capsys)
+
+
+def test_the_pictures_to_train_are_called_so(pets, capsys):
+    for name in ("dark", "light"):
+        for part in ("train", "test"):
+            Path("parted", part, name).mkdir(parents=True)
+        for path in Path(pets, name).iterdir():
+            shutil.move(path, Path("parted", "test" if path.stem in "34" else "train", name, path.name))
+    data, _ = load_folder("parted", size=16)
+    save_checkpoint("a.pt", SwinTransformer(replace(MODELS["nano"], image_size=16, num_classes=2)), data)
+    assert evaluated("a.pt", "parted", capsys)[:2] == ("its test pictures", 4)
+    expected = ("all of parted/train, the pictures that trained it", 20)
+    assert evaluated("a.pt", "parted/train", capsys)[:2] == expected
+    assert evaluated("a.pt", "parted/test", capsys)[:2] == ("all of parted/test, which did not train it", 4)
+
+
+def test_of_a_folder_each_class_is_held_out_to_validate(pets, monkeypatch):
+    for name in ("grey", "red"):
+        Path(pets, name).mkdir()
+        for i in range(6):
+            colour = (20 * i + 90, 0, 0) if name == "red" else (20 * i + 90,) * 3
+            Image.new("RGB", (20, 30), colour).save(f"{pets}/{name}/{i}.png")
+    seen = []
+    monkeypatch.setattr(
+        "swin_cifar.__main__.train_and_test", lambda *args, **_: seen.extend(args[1:3]) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        train("--data", pets, "--validation-size", "4")
+    others, validation = seen
+    assert validation.labels.bincount().tolist() == [1, 1, 1, 1] and len(others) == 26
 
 
 def test_a_run_begins_with_other_weights_and_names_its_parent(pets, run, capsys):

@@ -108,8 +108,8 @@ def test_files_and_functions_stay_short():
 
 
 # To grow it, say why here. 3,700 before data and weights of one's own; 4,600 before TensorBoard (130 lines),
-# the temperature (70), and folders measured whole or split by class (60).
-LINES = 4_870
+# the temperature (70), and folders measured whole or split by class (80).
+LINES = 4_890
 
 
 # --- what users meet --------------------------------------------------------------------
