@@ -134,7 +134,7 @@ def evaluate_checkpoint(args: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(path, args.device, dataset=args.data if args.data in DATA_SETS else None)
     print(f"{path}, trained on {checkpoint.dataset['name']}")
     test, which = to_measure(checkpoint, args.data, args.data_root, path)
-    print(f"measured: {which}, {len(test):,} pictures")
+    print(f"measured on {len(test):,} pictures, {which}")
     logits = predict_logits(checkpoint.model, test)
     print(f"test accuracy on {Metrics.of(test, logits)}")
     print(calibration_in_words(logits, test.labels, checkpoint.temperature))

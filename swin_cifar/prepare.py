@@ -129,7 +129,7 @@ def to_measure(
     dataset, is_set = checkpoint.dataset, given in (None, "auto", *DATA_SETS)
     names = None if is_set or not Path(given).expanduser().is_dir() else class_names(given)
     if names is None:
-        return data_of(checkpoint, given, root, path)[1], "its test pictures"
+        return data_of(checkpoint, given, root, path)[1], "those to test"
     if odd := sorted(set(names) - set(dataset["classes"])):
         raise ValueError(f"{path} knows other classes than {given}; not in both: {', '.join(odd[:5])}")
     pictures = read_folder(given, checkpoint.model.config.image_size, dataset["classes"])
@@ -138,10 +138,11 @@ def to_measure(
     with nullcontext() if same_name else suppress(DataError):  # too few to split: nobody was trained on them
         training, test = image_sets(given, split(pictures, given, seed=0))
         if same_name or _same_statistics(training, dataset):
-            seen = "these pictures" if _same_statistics(training, dataset) else "a folder of this name"
-            return _as_taken(test, checkpoint), f"the held-out fifth of {given}, since {seen} trained it"
-    seen = "the pictures that trained it" if _same_statistics(whole, dataset) else "which did not train it"
-    return _as_taken(whole, checkpoint), f"all of {given}, {seen}"
+            seen = "this folder" if _same_statistics(training, dataset) else "a folder of this name"
+            which = f"the fifth of {given} held out to test: the model was trained on {seen}"
+            return _as_taken(test, checkpoint), which
+    seen = "trained on these" if _same_statistics(whole, dataset) else "not trained on this folder"
+    return _as_taken(whole, checkpoint), f"all of {given}: the model was {seen}"
 
 
 def _same_statistics(part, dataset):

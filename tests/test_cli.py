@@ -629,7 +629,10 @@ def test_a_folder_is_trained_on_evaluated_interrupted_and_continued(pets, press_
     assert main(["evaluate", str(path), "--data", pets, "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     assert measured(printed) == measured(out)
-    assert "measured: the held-out fifth of pets, since these pictures trained it, 4 pictures\n" in printed
+    assert (
+        "measured on 4 pictures, the fifth of pets held out to test: the model was trained on this folder\n"
+        in printed
+    )
     assert main(["evaluate", str(path), "--device", "cpu"]) == 2
     assert "was trained on a folder named pets: say where it is, with --data FOLDER" in the_error(capsys)
     assert main(["predict", "pets/dark/0.png", "--checkpoint", str(path), "--device", "cpu"]) == 0
@@ -656,7 +659,7 @@ def evaluated(model, folder, capsys):
     assert main(["evaluate", model, "--data", str(folder), "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     _, percent, count = measured(out)
-    which, said = re.search(r"^measured: (.*), (\d+) pictures$", out, re.MULTILINE).groups()
+    said, which = re.search(r"^measured on (\d+) pictures, (.*)$", out, re.MULTILINE).groups()
     assert int(said) == count
     return which, count, round(percent * count / 100)
 
@@ -677,14 +680,14 @@ def test_a_folder_that_the_model_was_not_trained_on_is_measured_whole(pets_model
     for i in range(9):
         Path(f"others/dark/{i}.png").unlink()
     which, *found = evaluated(pets_model, "others/", capsys)
-    assert which == "all of others/, which did not train it"
+    assert which == "all of others/: the model was not trained on this folder"
     assert found == [23, right_one_by_one(pets_model, Path("others"))[1]]
     assert 0 < found[1] < 23
     shutil.rmtree("others/dark")  # one class of two; and too few to be split
     for path in sorted(Path("others/light").iterdir())[1:]:
         path.unlink()
     which, *found = evaluated(pets_model, "others", capsys)
-    assert which == "all of others, which did not train it"
+    assert which == "all of others: the model was not trained on this folder"
     assert found == list(right_one_by_one(pets_model, Path("others"))) and found[0] == 1
 
 
@@ -702,15 +705,22 @@ def test_of_the_folder_trained_on_the_fifth_is_measured_under_any_name(pets_mode
     _, test = load_folder(pets, size=16)
     expected = (4, round(4 * evaluate(load_checkpoint(pets_model).model, test).accuracy))
     which, *found = evaluated(pets_model, pets, capsys)
-    assert which == "the held-out fifth of pets, since these pictures trained it" and tuple(found) == expected
+    assert (
+        which == "the fifth of pets held out to test: the model was trained on this folder"
+        and tuple(found) == expected
+    )
     which, *found = evaluated(pets_model, shutil.copytree(pets, "renamed"), capsys)
     assert (
-        which == "the held-out fifth of renamed, since these pictures trained it" and tuple(found) == expected
+        which == "the fifth of renamed held out to test: the model was trained on this folder"
+        and tuple(found) == expected
     )
     for i in range(30, 36):  # it has grown since: what was trained on is still in it
         Image.new("RGB", (20, 30), (9 * i % 256, 7, 7)).save(f"pets/dark/{i}.png")
     which, count, _ = evaluated(pets_model, pets, capsys)
-    assert which == "the held-out fifth of pets, since a folder of this name trained it" and count == 6
+    assert (
+        which == "the fifth of pets held out to test: the model was trained on a folder of this name"
+        and count == 6
+    )
     shutil.rmtree("pets/light")
     assert main(["evaluate", pets_model, "--data", pets, "--device", "cpu"]) == 1
     assert "the class 'light' has 0 picture" in the_error(capsys)
@@ -724,10 +734,13 @@ def test_the_pictures_to_train_are_called_so(pets, capsys):
             shutil.move(path, Path("parted", "test" if path.stem in "34" else "train", name, path.name))
     data, _ = load_folder("parted", size=16)
     save_checkpoint("a.pt", SwinTransformer(replace(MODELS["nano"], image_size=16, num_classes=2)), data)
-    assert evaluated("a.pt", "parted", capsys)[:2] == ("its test pictures", 4)
-    expected = ("all of parted/train, the pictures that trained it", 20)
+    assert evaluated("a.pt", "parted", capsys)[:2] == ("those to test", 4)
+    expected = ("all of parted/train: the model was trained on these", 20)
     assert evaluated("a.pt", "parted/train", capsys)[:2] == expected
-    assert evaluated("a.pt", "parted/test", capsys)[:2] == ("all of parted/test, which did not train it", 4)
+    assert evaluated("a.pt", "parted/test", capsys)[:2] == (
+        "all of parted/test: the model was not trained on this folder",
+        4,
+    )
 
 
 def test_of_a_folder_each_class_is_held_out_to_validate(pets, monkeypatch):
