@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -655,72 +656,63 @@ def pets_model(pets, tmp_path):
 
 
 def evaluated(model, folder, capsys):
-    """-> what `evaluate` says it measured, and the number right that it found"""
+    """-> what `evaluate` says it measured; how many pictures they are, how many of them right, the loss"""
     assert main(["evaluate", model, "--data", str(folder), "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     _, percent, count = measured(out)
     said, which = re.search(r"^measured on (\d+) pictures, (.*)$", out, re.MULTILINE).groups()
     assert int(said) == count
-    return which, count, round(percent * count / 100)
+    loss = float(re.search(r"pictures, loss ([\d.]+)$", out, re.MULTILINE)[1])
+    return which, (count, round(percent * count / 100), loss)
 
 
-def right_one_by_one(model, folder):
-    """-> how many pictures are, and how many `predict` puts into their folder's class"""
-    found = [
-        predict(load_checkpoint(model), path)[0][0] == path.parent.name for path in folder.rglob("*.png")
-    ]
-    return len(found), sum(found)
+def one_by_one(model, folder):
+    """-> the same numbers, from what `predict` says of each picture for the class that its folder names"""
+    checkpoint = load_checkpoint(model)
+    answers = [(path.parent.name, predict(checkpoint, path)) for path in sorted(Path(folder).rglob("*.png"))]
+    losses = [-math.log(dict(answer)[name]) for name, answer in answers]
+    right = sum(answer[0][0] == name for name, answer in answers)
+    return len(answers), right, pytest.approx(sum(losses) / len(losses), abs=1e-3)
 
 
 def test_a_folder_that_the_model_was_not_trained_on_is_measured_whole(pets_model, pets, capsys):
     shutil.copytree(pets, "others")
-    for label, name in enumerate(("dark", "light")):
-        for i in range(20, 24):
-            Image.new("RGB", (20, 30), (9 * i, 120 * label, 100)).save(f"others/{name}/{i}.png")
     for i in range(9):
+        Image.new("RGB", (20, 30), (9 * i, 120, 100)).save(f"others/light/{20 + i}.png")
         Path(f"others/dark/{i}.png").unlink()
-    which, *found = evaluated(pets_model, "others/", capsys)
+    which, found = evaluated(pets_model, "others/", capsys)
     assert which == "all of others/: the model was not trained on this folder"
-    assert found == [23, right_one_by_one(pets_model, Path("others"))[1]]
-    assert 0 < found[1] < 23
+    assert found == one_by_one(pets_model, "others") and found[0] == 24
     shutil.rmtree("others/dark")  # one class of two; and too few to be split
     for path in sorted(Path("others/light").iterdir())[1:]:
         path.unlink()
-    which, *found = evaluated(pets_model, "others", capsys)
+    which, found = evaluated(pets_model, "others", capsys)
     assert which == "all of others: the model was not trained on this folder"
-    assert found == list(right_one_by_one(pets_model, Path("others"))) and found[0] == 1
+    assert found == one_by_one(pets_model, "others") and found[0] == 1
 
 
-def test_the_labels_of_a_folder_are_those_of_the_model_s_classes(pets_model, pets, pictures, capsys):
-    """Which need not be in the order of the alphabet, as a folder's are."""
+def test_labels_and_mean_of_a_folder_are_the_model_s(pets_model, pets, capsys):
+    """Whose classes need not be in the order of the alphabet, as a folder's are."""
     content = torch.load(pets_model, weights_only=True)
     shutil.copytree(pets, "others")
-    content["dataset"] |= {"classes": ("light", "dark"), "mean": (0.1,) * 3, "name": "shades"}
+    content["dataset"] |= {"classes": ("light", "dark"), "mean": (0.1, 0.9, 0.2), "name": "shades"}
     torch.save(content, "turned.pt")
-    which, *found = evaluated("turned.pt", "others", capsys)
-    assert found == list(right_one_by_one("turned.pt", Path("others"))) and found[0] == 24
+    which, found = evaluated("turned.pt", "others", capsys)
+    assert found == one_by_one("turned.pt", "others") and found[0] == 24
+    assert which == "all of others: the model was not trained on this folder"
 
 
 def test_of_the_folder_trained_on_the_fifth_is_measured_under_any_name(pets_model, pets, capsys):
-    _, test = load_folder(pets, size=16)
-    expected = (4, round(4 * evaluate(load_checkpoint(pets_model).model, test).accuracy))
-    which, *found = evaluated(pets_model, pets, capsys)
-    assert (
-        which == "the fifth of pets held out to test: the model was trained on this folder"
-        and tuple(found) == expected
-    )
-    which, *found = evaluated(pets_model, shutil.copytree(pets, "renamed"), capsys)
-    assert (
-        which == "the fifth of renamed held out to test: the model was trained on this folder"
-        and tuple(found) == expected
-    )
+    test = evaluate(load_checkpoint(pets_model).model, load_folder(pets, size=16)[1])
+    expected = (4, round(4 * test.accuracy), pytest.approx(test.loss, abs=1e-3))
+    for name in (pets, shutil.copytree(pets, "renamed")):
+        words = f"the fifth of {name} held out to test: the model was trained on this folder"
+        assert evaluated(pets_model, name, capsys) == (words, expected)
     for i in range(30, 36):  # it has grown since: what was trained on is still in it
         Image.new("RGB", (20, 30), (9 * i % 256, 7, 7)).save(f"pets/dark/{i}.png")
-    which, count, _ = evaluated(pets_model, pets, capsys)
-    assert (
-        which == "the fifth of pets held out to test: the model was trained on a folder of this name"
-        and count == 6
-    )
+    which, found = evaluated(pets_model, pets, capsys)
+    words = "the fifth of pets held out to test: the model was trained on a folder of this name"
+    assert which == words and found[0] == 6
     shutil.rmtree("pets/light")
     assert main(["evaluate", pets_model, "--data", pets, "--device", "cpu"]) == 1
     assert "the class 'light' has 0 picture" in the_error(capsys)
@@ -734,13 +726,13 @@ def test_the_pictures_to_train_are_called_so(pets, capsys):
             shutil.move(path, Path("parted", "test" if path.stem in "34" else "train", name, path.name))
     data, _ = load_folder("parted", size=16)
     save_checkpoint("a.pt", SwinTransformer(replace(MODELS["nano"], image_size=16, num_classes=2)), data)
-    assert evaluated("a.pt", "parted", capsys)[:2] == ("those to test", 4)
-    expected = ("all of parted/train: the model was trained on these", 20)
-    assert evaluated("a.pt", "parted/train", capsys)[:2] == expected
-    assert evaluated("a.pt", "parted/test", capsys)[:2] == (
-        "all of parted/test: the model was not trained on this folder",
-        4,
-    )
+    for part, count, words in (
+        ("parted", 4, "those to test"),
+        ("parted/train", 20, "all of parted/train: the model was trained on these"),
+        ("parted/test", 4, "all of parted/test: the model was not trained on this folder"),
+    ):
+        which, found = evaluated("a.pt", part, capsys)
+        assert (which, found[0]) == (words, count)
 
 
 def test_of_a_folder_each_class_is_held_out_to_validate(pets, monkeypatch):
