@@ -122,6 +122,8 @@ def card(path):
         "files": f"`{path.name}` (weights in 16 bits, {path.stat().st_size / 1e6:.1f} MB), `.json` (history, "
         "epoch by epoch), `.png` (curves)",
     }
+    if history.results.temperature:
+        facts["confidence"] = f"logits / {history.results.temperature:.2f}, fitted on the held-out pictures"
     rows = [["", ""], *([name, text] for name, text in facts.items())]
     return f"## {path.stem}\n\n{table(rows)}\n\n![Curves of this run]({path.stem}.png)"
 

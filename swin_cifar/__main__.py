@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from swin_cifar import __version__, bench, distributed
+from swin_cifar.calibration import calibration_in_words
 from swin_cifar.checkpoint import load_checkpoint
 from swin_cifar.config import MODELS
 from swin_cifar.curves import plot_history
@@ -21,19 +22,21 @@ from swin_cifar.data import DATA_SETS, Unavailable, load_cifar10
 from swin_cifar.explainer.build import drawings, explain_page
 from swin_cifar.export import TARGETS, default_name, export_checkpoint
 from swin_cifar.folders import walk
-from swin_cifar.history import History
+from swin_cifar.history import History, Metrics
 from swin_cifar.pictures import PictureError, is_named_picture
-from swin_cifar.predict import predict_many
-from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, data_of, new_run, run_to_continue
+from swin_cifar.predict import predict_logits, predict_many
+from swin_cifar.prepare import RUNS, VALIDATION_SIZE, NothingToDo, new_run, run_to_continue, to_measure
 from swin_cifar.system import (
     claim_path,
     default_device,
     device_name,
+    first_line,
     present_device,
     release_path,
     write_atomically,
 )
-from swin_cifar.training import evaluate, train_and_test
+from swin_cifar.tensorboard import Board, summary_writer
+from swin_cifar.training import train_and_test
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"  # beside the package, if it was not moved away
 TEST_PICTURES = 12  # of CIFAR-10, on an explainer page made where it is
@@ -79,6 +82,8 @@ def fail(message: str, code: int = 1) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Load the data, fit the model, evaluate it once on the test set, save and plot."""
+    if args.tensorboard:
+        summary_writer()  # that it is missing is said before anything is fetched
     for name in (args.out, args.resume):
         if name and name.suffix != ".pt":
             raise ValueError(f"the name of a checkpoint ends in .pt, got {name}")
@@ -104,6 +109,7 @@ def train(args: argparse.Namespace) -> None:
             path,
             bool(args.resume),
             parent=args.parent and args.parent.name,
+            tensorboard=args.tensorboard and args.tensorboard / path.stem,
         )
     except KeyboardInterrupt:
         if path.exists():
@@ -114,19 +120,33 @@ def train(args: argparse.Namespace) -> None:
             release_path(path)
     if distributed.rank() > 0:
         return
-    figure = path.with_suffix(".png")
-    plot_history(history).savefig(figure, dpi=120)
-    print(f"{history.results.seconds:,.0f} s of training; curves in {figure}")
+    print(f"{history.results.seconds:,.0f} s of training; curves in {_draw(history, path)}")
     print(f"test accuracy on {history.results.test}")
 
 
+def curves(args: argparse.Namespace) -> None:
+    """Draw the curves of a saved history, or write them for TensorBoard."""
+    path = args.history
+    history = load_checkpoint(path).history if path.suffix == ".pt" else History.load(path)
+    if history is None or not history.epochs:
+        raise ValueError(f"{path} holds no epoch of a training: there are no curves")
+    if not args.tensorboard:
+        print(f"curves in {_draw(history, path)}")
+        return
+    Board(args.tensorboard / path.stem, history.epochs).close()
+    print(f"{len(history.epochs)} epochs; to see them: tensorboard --logdir {args.tensorboard}")
+
+
 def evaluate_checkpoint(args: argparse.Namespace) -> None:
-    """Measure a checkpoint on the test pictures of the data it was trained on, or of a folder."""
+    """Measure a checkpoint on the test pictures of the data it was trained on, or on a folder."""
     path = args.checkpoint or _newest()
     checkpoint = load_checkpoint(path, args.device, dataset=args.data if args.data in DATA_SETS else None)
     print(f"{path}, trained on {checkpoint.dataset['name']}")
-    _, test = data_of(checkpoint, args.data, args.data_root, path)
-    print(f"test accuracy on {evaluate(checkpoint.model, test)}")
+    test, which = to_measure(checkpoint, args.data, args.data_root, path)
+    print(f"measured on {len(test):,} pictures, {which}")
+    logits = predict_logits(checkpoint.model, test)
+    print(f"test accuracy on {Metrics.of(test, logits)}")
+    print(calibration_in_words(logits, test.labels, checkpoint.temperature))
 
 
 def predict_pictures(args: argparse.Namespace) -> int:
@@ -150,7 +170,8 @@ def predict_pictures(args: argparse.Namespace) -> int:
                 continue
             best = answer[: args.top]
             if args.json:
-                print(json.dumps({"picture": str(source), "classes": best}))
+                found = {"picture": str(source), "classes": best, "temperature": checkpoint.temperature}
+                print(json.dumps(found))
             else:
                 print(f"{source}: {', '.join(f'{name} {probability:.1%}' for name, probability in best)}")
     return failed
@@ -203,6 +224,13 @@ def export_model(args: argparse.Namespace) -> None:
 # --- helpers ----------------------------------------------------------------------------
 
 
+def _draw(history, path):
+    """-> the picture of the curves, beside the checkpoint or history at `path`."""
+    figure = path.with_suffix(".png")
+    plot_history(history).savefig(figure, dpi=120)
+    return figure
+
+
 def _pictures_at(source):
     """A file, an address or "-" is one picture; a folder, all files in it and below."""
     if "://" in source or not os.path.isdir(source):
@@ -249,6 +277,7 @@ def parser() -> argparse.ArgumentParser:
     sets = f"{', '.join(DATA_SETS)}, or a folder of pictures (default: cifar10, or offline shapes10)"
     data.add_argument("--data", help=sets)
     data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
+    board = {"type": Path, "metavar": "DIR", "help": "write for TensorBoard, into a folder of the run's name"}
     newest = "the model (default: the newest in checkpoints/)"
 
     top = argparse.ArgumentParser(prog="python -m swin_cifar", description=__doc__)
@@ -282,6 +311,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--window-size", type=_positive, help="side of the windows, in tokens")
     p.add_argument("--patch-size", type=_positive, help="side of a patch, in pixels")
     p.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on with an interrupted run")
+
+    p.add_argument("--tensorboard", **board)
+
+    p = commands.add_parser("curves", parents=[shared], help="draw how a training went")
+    p.set_defaults(run=curves)
+    p.add_argument("history", type=Path, help="a history (.json) or a checkpoint (.pt)")
+    p.add_argument("--tensorboard", **board)
 
     p = commands.add_parser("evaluate", parents=[shared, data], help="measure a model on the test set")
     p.set_defaults(run=evaluate_checkpoint)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import pickle
 import re
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ from swin_cifar.config import SwinConfig
 from swin_cifar.data import ImageSet
 from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
-from swin_cifar.system import first_line, write_atomically
+from swin_cifar.system import check_folder, first_line, write_atomically
 
 SUMS = "SHA256SUMS"  # beside the checkpoints that ship
 FORMAT = "swin_cifar 1"  # of our files
@@ -37,6 +36,11 @@ class Checkpoint:
     dataset: dict  # name, classes, mean, std of the data it was trained on
     history: History | None
     resume_state: dict | None  # weights, optimizer, step, sums; None once a run has finished
+
+    @property
+    def temperature(self) -> float:
+        """What divides the logits before softmax: that of its history, 1 where none was fitted."""
+        return (self.history and self.history.results.temperature) or 1.0
 
 
 def save_checkpoint(
@@ -85,10 +89,9 @@ def check_can_save(path: str | Path, model: nn.Module, classes: Sequence[str]) -
     path = Path(path).expanduser()
     _check(path, _unwrapped(model), classes)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
+        check_folder(path.parent)
     except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error}") from error
+        raise CheckpointError(f"cannot write {path}: {error.__cause__}") from error
 
 
 def load_checkpoint(

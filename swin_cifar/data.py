@@ -19,7 +19,7 @@ from swin_cifar.downloads import (
     missing_files,
     read_fashion_mnist,
 )
-from swin_cifar.folders import read_folder, read_parts
+from swin_cifar.folders import Pictures, by_shares, read_folder, read_parts
 from swin_cifar.shapes10 import SHAPES, draw_shapes
 
 
@@ -101,13 +101,18 @@ class ImageSet:
     @classmethod
     def from_folder(cls, path: str | Path, size: int = 32) -> "ImageSet":
         """All pictures of a folder with a folder for each class: `folders.read_folder`."""
-        return _folder_set(path, (read_folder(path, size),))[0]
+        return image_sets(path, [read_folder(path, size)])[0]
 
-    def split(self, held_out: int, seed: int = 0) -> "tuple[ImageSet, ImageSet]":
-        """-> (the others, `held_out` pictures drawn at random by `seed`). Raises ValueError if too many."""
+    def split(self, held_out: int, seed: int = 0, by_class: bool = False) -> "tuple[ImageSet, ImageSet]":
+        """-> (the others, `held_out` pictures drawn at random by `seed`). Raises ValueError if too many.
+
+        `by_class`: each class gives its share, at least one if there are as many to hold out, and not all.
+        """
         if not 0 <= held_out < len(self):
             raise ValueError(f"cannot hold {held_out} pictures out of {len(self)}")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        if by_class:
+            order = order[by_shares(self.labels.cpu()[order])]
         order = order.to(self.labels.device)
         return self.subset(order[held_out:]), self.subset(order[:held_out])
 
@@ -205,10 +210,11 @@ def load_folder(path: str | Path, size: int = 32, seed: int = 0) -> tuple[ImageS
     The set is named like the folder. Raises DataError as `folders.read_folder`, and where the same
     picture is in both parts or in two classes.
     """
-    return _folder_set(path, read_parts(path, size, seed))
+    return image_sets(path, read_parts(path, size, seed))
 
 
-def _folder_set(path, parts):
+def image_sets(path: str | Path, parts: Sequence[Pictures]) -> tuple[ImageSet, ...]:
+    """Parts of a folder's pictures -> sets named like it, with mean and std of the first."""
     mean, std = channel_statistics(parts[0].images)
     std = tuple(value or 1.0 for value in std)  # of pictures of one colour
     name = Path(os.path.abspath(Path(path).expanduser())).name

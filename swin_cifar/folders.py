@@ -53,7 +53,13 @@ def read_parts(path: str | Path, size: int, seed: int) -> tuple[Pictures, Pictur
             f"{path} has a folder {there!r}, but not its counterpart: it needs `train` and `test`, or a "
             f"folder for each class (if {there!r} is a class, give it another name)"
         )
-    return _split(read_folder(path, size), path, seed)
+    return split(read_folder(path, size), path, seed)
+
+
+def class_names(path: str | Path) -> list[str] | None:
+    """-> the names of the folders in one, sorted; None if these are parts, to train and to test."""
+    names = _folders(Path(path).expanduser())
+    return None if {"train", *TEST_NAMES} & {name.lower() for name in names} else names
 
 
 def read_folder(path: str | Path, size: int, classes: Sequence[str] | None = None) -> Pictures:
@@ -154,11 +160,13 @@ def _tensor(file, size):
         return error
 
 
-def _split(whole, path, seed):
-    """-> train, test: a fifth of each class held out, of equal pictures none.
+def split(whole: Pictures, path: str | Path, seed: int) -> tuple[Pictures, Pictures]:
+    """The pictures of the folder `path` -> train, test: a fifth of each class held out, of equal ones none.
 
-    A hash of its name decides for each file: it stays where it is when others come or go.
+    A hash of its name decides for each file: it stays where it is when others come or go. Raises
+    DataError for a class that is too small, and where the same picture is in two classes.
     """
+    path = Path(path).expanduser()
 
     def place(i):
         name = whole.files[i].relative_to(path).as_posix()
@@ -182,6 +190,19 @@ def _split(whole, path, seed):
         test.update(candidates[: max(1, min(round(TEST_SHARE * total), total - 1))])
     train = [i for i in range(len(labels)) if i not in test]
     return whole.subset(train), whole.subset(sorted(test))
+
+
+def by_shares(labels: Tensor) -> Tensor:
+    """(n,) -> (n,) an order whose beginning, however long, holds about the same share of each class.
+
+    Every class has its first picture in front and its last one behind; else they stay in order.
+    """
+    counts, by_label = labels.bincount(), labels.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    place = torch.empty_like(labels)  # in its class, from 0
+    place[by_label] = torch.arange(len(labels)) - starts[labels[by_label]]
+    last = counts[labels] - 1
+    return torch.where(last > 0, place / last, 1.0).argsort(stable=True)
 
 
 def _check_apart(train, test):

@@ -1,6 +1,7 @@
 """What a training run was and how it went, as JSON."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -72,6 +73,11 @@ class Results:
     test: Metrics | None = None
     parameters: int | None = None  # that learn
     flops_per_image: int | None = None  # of one forward pass
+    temperature: float | None = None  # that calibrates the logits; None where too few pictures are held out
+
+    def __post_init__(self):
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"a temperature must be positive and finite, got {self.temperature}")
 
 
 @dataclass

@@ -60,9 +60,16 @@ def predict_logits(model: nn.Module, data: ImageSet, batch_size: int = 500, amp:
 
 
 def classify(checkpoint: Checkpoint, pictures: Tensor) -> Tensor:
-    """(B, C, h, w) uint8 -> (B, classes) float32 probabilities, on the model's device."""
+    """(B, C, h, w) uint8 -> (B, classes) float32 probabilities, on the model's device.
+
+    The logits are divided by the checkpoint's temperature, so that 90% is right in 90% of the cases.
+    """
+    return (_logits(checkpoint, pictures) / checkpoint.temperature).softmax(1)
+
+
+def _logits(checkpoint, pictures):
     model, data = checkpoint.model, checkpoint.dataset
-    return apply_in_batches(model, model, pictures, data["mean"], data["std"]).softmax(1)
+    return apply_in_batches(model, model, pictures, data["mean"], data["std"])
 
 
 def predict(checkpoint: Checkpoint, source: Picture) -> list[tuple[str, float]]:
@@ -90,8 +97,12 @@ def predict_many(
         except PictureError as error:
             answers.append(error)
     if pictures:
-        rows = iter(classify(checkpoint, torch.stack(pictures)).tolist())
+        logits = _logits(checkpoint, torch.stack(pictures))
+        orders = logits.argsort(dim=1, descending=True, stable=True)  # which no temperature changes
+        shares = (logits / checkpoint.temperature).softmax(1)
+        rows = zip(orders.tolist(), shares.tolist())
         for i, answer in enumerate(answers):
             if answer is None:
-                answers[i] = sorted(zip(classes, next(rows)), key=lambda pair: -pair[1])
+                order, share = next(rows)
+                answers[i] = [(classes[k], share[k]) for k in order]
     return answers

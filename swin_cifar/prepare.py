@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import torch
 from swin_cifar import distributed
 from swin_cifar.checkpoint import Checkpoint, load_checkpoint
 from swin_cifar.config import MODELS, TrainConfig, preset_name, train_config
-from swin_cifar.data import DATA_SETS, ImageSet, load_data
+from swin_cifar.data import DATA_SETS, DataError, ImageSet, image_sets, load_data
+from swin_cifar.folders import class_names, read_folder, split
 from swin_cifar.model import SwinTransformer, create_model
 from swin_cifar.pretrained import read_weights
 
@@ -99,7 +100,8 @@ def _load(name, root, size=None):
 def _hold_out(training, test, number=None):
     """-> training, validation and test pictures; by default a tenth, and not more than VALIDATION_SIZE."""
     number = min(VALIDATION_SIZE, len(training) // 10) if number is None else number
-    return (*training.split(number), test) if number else (training, None, test)
+    own = training.name not in DATA_SETS  # a folder's classes may be small
+    return (*training.split(number, by_class=own), test) if number else (training, None, test)
 
 
 def data_of(checkpoint: Checkpoint, given: str | None, root: str, path: str | Path) -> list[ImageSet]:
@@ -112,8 +114,46 @@ def data_of(checkpoint: Checkpoint, given: str | None, root: str, path: str | Pa
     if parts[0].classes != tuple(dataset["classes"]):
         odd = sorted(set(parts[0].classes) ^ set(dataset["classes"]))
         raise ValueError(f"{path} knows other classes than {name}; not in both: {', '.join(odd[:5])}")
-    own = {"mean": dataset["mean"], "std": dataset["std"]}
-    return [replace(part.with_channels(model.in_channels), **own) for part in parts]
+    return [_as_taken(part, checkpoint) for part in parts]
+
+
+def to_measure(
+    checkpoint: Checkpoint, given: str | None, root: str, path: str | Path
+) -> tuple[ImageSet, str]:
+    """-> the pictures that tell how good a checkpoint is, and in words which they are; `given`: --data.
+
+    Those to test of its data set; of a folder without such a part all, unless the model was trained on
+    it: then the fifth that was held out. It was where the folder has the name, or the pictures to train
+    the mean and std, that the checkpoint says.
+    """
+    dataset, is_set = checkpoint.dataset, given in (None, "auto", *DATA_SETS)
+    names = None if is_set or not Path(given).expanduser().is_dir() else class_names(given)
+    if names is None:
+        return data_of(checkpoint, given, root, path)[1], "those to test"
+    if odd := sorted(set(names) - set(dataset["classes"])):
+        raise ValueError(f"{path} knows other classes than {given}; not in both: {', '.join(odd[:5])}")
+    pictures = read_folder(given, checkpoint.model.config.image_size, dataset["classes"])
+    (whole,) = image_sets(given, [pictures])
+    same_name = whole.name == dataset["name"]
+    with nullcontext() if same_name else suppress(DataError):  # too few to split: nobody was trained on them
+        training, test = image_sets(given, split(pictures, given, seed=0))
+        if same_name or _same_statistics(training, dataset):
+            seen = "this folder" if _same_statistics(training, dataset) else "a folder of this name"
+            which = f"the fifth of {given} held out to test: the model was trained on {seen}"
+            return _as_taken(test, checkpoint), which
+    seen = "trained on these" if _same_statistics(whole, dataset) else "not trained on this folder"
+    return _as_taken(whole, checkpoint), f"all of {given}: the model was {seen}"
+
+
+def _same_statistics(part, dataset):
+    ours, theirs = part.mean + part.std, (*dataset["mean"], *dataset["std"])
+    return len(ours) == len(theirs) and all(abs(a - b) < 1e-4 for a, b in zip(ours, theirs))
+
+
+def _as_taken(part, checkpoint):
+    """The pictures with the channels that a model takes, to be normalised as in its training."""
+    mean, std = checkpoint.dataset["mean"], checkpoint.dataset["std"]
+    return replace(part.with_channels(checkpoint.model.config.in_channels), mean=mean, std=std)
 
 
 def _recipe_options(args):

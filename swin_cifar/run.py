@@ -18,13 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from swin_cifar import distributed
-from swin_cifar.checkpoint import (
-    CheckpointError,
-    check_can_save,
-    config_of,
-    load_checkpoint,
-    save_checkpoint,
-)
+from swin_cifar.checkpoint import CheckpointError, check_can_save, config_of, load_checkpoint, save_checkpoint
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import ImageSet, normalize, training_batch
 from swin_cifar.history import Epoch, History, Metrics, continued
@@ -39,6 +33,7 @@ from swin_cifar.system import (
     shows_bars,
     versions,
 )
+from swin_cifar.tensorboard import Board
 
 ESTIMATE = 20, 40  # a run says how long it will take, from what these steps after its start took
 SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
@@ -67,6 +62,7 @@ class Run:
     resume: bool
     progress: bool
     parent: str | None = None
+    tensorboard: str | Path | None = None
 
     def __post_init__(self) -> None:
         self.rank, self.processes = distributed.rank(), distributed.world_size()
@@ -91,22 +87,22 @@ class Run:
         if self.step == self.total_steps:  # that run has ended
             return self
         if self.rank > 0:  # process 0 alone evaluates and saves
-            self.checkpoint_path = self.validation = None
+            self.checkpoint_path = self.validation = self.tensorboard = None
         if self.checkpoint_path:
             check_can_save(self.checkpoint_path, self.model, self.train.classes)
+        enter = self._stack.enter_context
+        self.board = enter(closing(Board(self.tensorboard, self.history.epochs, self.resume)))
         self.first = self.step
         self.model.train()
         self._forward = self._prepare_forward()
         self.last_save = self.clock = self.estimate_clock = time.monotonic()
         bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
         bar |= {"leave": False, "disable": not (self.progress and shows_bars())}
-        self.bar = self._stack.enter_context(tqdm(**bar))
+        self.bar = enter(tqdm(**bar))
         threads = FastestThreads(self.total_steps, on=self.device.type == "cpu" and self.processes == 1)
-        self.threads = self._stack.enter_context(closing(threads))  # then they are all again
-        self._stack.enter_context(random_state_kept(self.device))  # the caller's stays as it was
-        if threading.current_thread() is threading.main_thread():  # no other may handle signals
-            previous = signal.signal(signal.SIGINT, self._interrupt)
-            self._stack.callback(signal.signal, signal.SIGINT, previous)
+        self.threads = enter(closing(threads))  # then they are all again
+        enter(random_state_kept(self.device))  # the caller's stays as it was
+        self._listen()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -172,6 +168,12 @@ class Run:
             words = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
             self.bar.write(f"about {words} to go", file=sys.stdout)
 
+    def _listen(self):
+        """Until the end, Ctrl-C is ours."""
+        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+            previous = signal.signal(signal.SIGINT, self._interrupt)
+            self._stack.callback(signal.signal, signal.SIGINT, previous)
+
     def _interrupt(self, *_):
         """What a first Ctrl-C does, so that no step is cut in half; a second one stops at once."""
         if self.interrupted:
@@ -199,7 +201,7 @@ class Run:
 
     def _end_epoch(self, lr):
         """Validate and record; after the last epoch the model takes over the averaged weights."""
-        epoch = self._epoch(lr)
+        epoch, logits = self._epoch(lr), None
         if self.validation:
             logits = predict_logits(self.ema_model, self.validation, amp=self.amp)
             metrics = Metrics.of(self.validation, logits)
@@ -207,6 +209,7 @@ class Run:
         self.history.epochs.append(epoch)
         self.history.results.seconds = sum(e.seconds for e in self.history.epochs)
         self.sums = NO_SUMS.copy()
+        self.board.write(epoch, self.ema_model, self.validation, logits)
         if self.progress:
             self.bar.write(epoch.line(self.recipe.epochs), file=sys.stdout)
         if self.step == self.total_steps:

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -181,6 +182,15 @@ def first_line(error: BaseException) -> str:
 def shows_bars() -> bool:
     """Whether what is printed can be written over: on a terminal and in a notebook, not in a file."""
     return sys.stdout.isatty() or type(sys.stdout).__module__.startswith("ipykernel")
+
+
+def check_folder(path: Path) -> None:
+    """Make a folder where there is none. Raises OSError where no file can be written in it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise OSError(f"cannot write into the folder {path}: {error}") from error
 
 
 def write_atomically(path: str | Path, content: bytes | dict) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swin_cifar import distributed
+from swin_cifar.calibration import fit_temperature
 from swin_cifar.checkpoint import save_checkpoint
 from swin_cifar.config import TrainConfig, train_config
 from swin_cifar.data import ImageSet
@@ -136,21 +137,24 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     parent: str | None = None,
+    tensorboard: str | Path | None = None,
 ) -> History:
     """Train `model`, on the device it is on, and leave the final weights in it; by default as `nano` is.
 
     With `checkpoint_path` the run is saved there about once a minute, on Ctrl-C and at its end;
     `resume` continues the run saved there, on CPU with a fixed number of threads to the very same
     weights as without the interruption. `parent` names, for the history, the file whose weights the
-    model began with. Raises TrainingDiverged where the loss is not finite, KeyboardInterrupt after
-    Ctrl-C, CheckpointError where a run cannot be saved or is not the one to continue, ValueError for
-    fewer pictures than a batch. Under `distributed.process_group` each process takes its share of every
-    batch, and all end with the weights that one process would get, but for rounding and for DropPath,
-    which draws for each; process 0 alone evaluates, prints and saves.
+    model began with; into the folder `tensorboard` each epoch is written for TensorBoard. Raises
+    TrainingDiverged where the loss is not finite, KeyboardInterrupt after Ctrl-C, CheckpointError where a
+    run cannot be saved or is not the one to continue, ValueError for fewer pictures than a batch. Under
+    `distributed.process_group` each process takes its share of every batch, and all end with the weights
+    that one process would get, but for rounding and for DropPath, which draws for each; process 0 alone
+    evaluates, prints and saves.
     """
     recipe = recipe or train_config("nano")
     optimizer = make_optimizer(model, recipe)
-    with Run(model, optimizer, train, validation, recipe, checkpoint_path, resume, progress, parent) as run:
+    saving = checkpoint_path, resume, progress, parent, tensorboard
+    with Run(model, optimizer, train, validation, recipe, *saving) as run:
         for step in run:  # from where it stopped to the last
             images, targets = run.batch(step)  # depends on seed and step alone
             lr = learning_rate(step, run.total_steps, recipe)
@@ -176,11 +180,19 @@ def train_and_test(
     resume: bool = False,
     progress: bool = True,
     parent: str | None = None,
+    tensorboard: str | Path | None = None,
 ) -> History:
-    """`fit`, then measure the final model on the test pictures, once, and save that, too."""
-    history = fit(model, train, validation, recipe, checkpoint_path, resume, progress, parent)
+    """`fit`, then measure the final model on the test pictures, once, and save that, too.
+
+    The pictures held out to validate also fix its temperature, which makes its confidence honest.
+    """
+    saving = checkpoint_path, resume, progress, parent, tensorboard
+    history = fit(model, train, validation, recipe, *saving)
     if distributed.rank() > 0:
         return history
+    if validation:
+        logits = predict_logits(model, validation)
+        history.results.temperature = fit_temperature(logits, validation.labels)
     history.results.test = evaluate(model, test)
     history.results.parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     one_picture = test.images[:1].float().to(next(model.parameters()).device)

@@ -65,6 +65,21 @@ def large_tensors():
 
 
 @pytest.fixture(scope="session")
+def read_board():
+    """-> function(folder) -> {name: [(step, value), ...]} as TensorBoard reads it; of pictures: their size"""
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def read(folder):
+        events = module.EventAccumulator(str(folder), {"scalars": 0, "images": 0}).Reload()
+        tags = events.Tags()
+        found = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
+        found |= {tag: [(e.step, (e.width, e.height)) for e in events.Images(tag)] for tag in tags["images"]}
+        return found
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def in_browser():
     """-> function(script in this folder, arguments): run it on Chrome or Chromium -> the JSON it printed"""
     spec = importlib.util.spec_from_file_location(

@@ -132,6 +132,25 @@ def test_everything_comes_back(path):
     assert checkpoint.resume_state is None
 
 
+@pytest.mark.parametrize("temperature", [None, 0.75])
+def test_a_temperature_comes_back_and_so_does_none(tmp_path, temperature):
+    history = replace(HISTORY, results=replace(HISTORY.results, temperature=temperature))
+    save_checkpoint(tmp_path / "model.pt", model_of(0), DATASET, history)
+    loaded = load_checkpoint(tmp_path / "model.pt")
+    assert loaded.history == history == History.load(tmp_path / "model.json")
+    assert loaded.temperature == (temperature or 1)
+    assert ("temperature" in (tmp_path / "model.json").read_text()) == (temperature is not None)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf"), "hot"])
+def test_a_temperature_that_makes_no_sense_is_refused(path, temperature):
+    content = torch.load(path, weights_only=True)
+    content["history"]["results"]["temperature"] = temperature
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="temperature|'str'"):
+        load_checkpoint(path)
+
+
 def test_the_history_lies_beside_it_as_json(path):
     assert sorted(p.name for p in path.parent.iterdir()) == ["model.json", "model.pt"]
     assert History.load(path.with_suffix(".json")) == HISTORY

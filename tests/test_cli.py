@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -19,14 +20,18 @@ import pytest
 import torch
 from PIL import Image
 
+from oracles import enlarge_weights
 from swin_cifar import __version__, bench, data, training
 from swin_cifar.__main__ import main
+from swin_cifar.calibration import calibration_error
 from swin_cifar.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, sha256
 from swin_cifar.config import MODELS, RECIPES
-from swin_cifar.data import load_shapes10
+from swin_cifar.data import load_folder, load_shapes10
 from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
+from swin_cifar.predict import predict, predict_logits
 from swin_cifar.system import shows_bars
+from swin_cifar.training import evaluate
 
 ROOT = Path(__file__).parents[1]
 RUN = Path("checkpoints/runs/nano_shapes10.pt")
@@ -143,6 +148,7 @@ def test_only_the_first_of_several_processes_takes_a_name(monkeypatch):
     monkeypatch.setattr("swin_cifar.__main__.claim_path", lambda path: pytest.fail("a name for nothing"))
     monkeypatch.setattr("swin_cifar.distributed.rank", lambda: 1)
     assert train(*SHORT) == 0
+    assert train(*SHORT, "--tensorboard", "board") == 0
     assert not files()
 
 
@@ -240,6 +246,64 @@ def test_a_setting_that_makes_no_sense_is_refused(setting, capsys):
 def test_more_in_a_batch_than_there_are_pictures_is_refused(capsys):
     assert train(*SHORT, "--batch-size", 225) != 0
     assert "225" in the_error(capsys)
+
+
+# --- curves -----------------------------------------------------------------------------
+
+
+def test_train_writes_for_tensorboard_into_a_folder_of_the_run_s_name(capsys, read_board):
+    for name in ("nano_shapes10", "nano_shapes10-2"):
+        assert train(*SHORT, "--tensorboard", "board") == 0
+        history = History.load(RUN.with_stem(name).with_suffix(".json"))
+        (point,) = read_board(f"board/{name}")["accuracy/validation"]
+        assert point == (1, pytest.approx(history.accuracy("validation"), rel=1e-6))
+    assert {path.name for path in Path("board").iterdir()} == {"nano_shapes10", "nano_shapes10-2"}
+
+
+def test_the_curves_of_a_saved_history(run, finished_run, capsys, read_board):
+    drawn = Image.open("run.png").copy()
+    for source in ("run.json", "run.pt"):
+        Path("run.png").unlink()
+        assert main(["curves", source]) == 0
+        assert capsys.readouterr().out == "curves in run.png\n"
+        assert Image.open("run.png").tobytes() == drawn.tobytes()
+    assert main(["curves", "run.pt", "--tensorboard", "board"]) == 0
+    assert "tensorboard --logdir board" in capsys.readouterr().out
+    epoch = History.load("run.json").epochs[0]
+    assert read_board("board/run")["loss/train"] == [(1, pytest.approx(epoch.train_loss, rel=1e-6))]
+    before = files()
+    assert main(["curves", "run.json", "--tensorboard", "board"]) == 2
+    assert "run holds the curves of an earlier run: choose another, or delete it" in the_error(capsys)
+    assert files() == before
+
+
+def test_what_has_no_curves_is_one_line(untrained, capsys):
+    Path("text.json").write_text("hello")
+    for source, says in ((untrained, "plain.pt holds no epoch"), ("text.json", "text.json holds no history"),
+                         ("missing.json", "missing.json"), ("missing.pt", "no checkpoint at")):  # fmt: skip
+        assert main(["curves", source]) > 0
+        assert says in the_error(capsys)
+    assert not list(Path().glob("*.png"))
+
+
+def test_a_missing_tensorboard_is_one_line_before_anything_is_read(run, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr("swin_cifar.prepare.load_data", lambda *_, **__: pytest.fail("read for nothing"))
+    before = files()
+    for command in (["train"], ["train", "--resume", run], ["curves", run]):
+        assert main([*command, "--tensorboard", "board"]) == 1
+        assert "install it: python -m pip install tensorboard" in the_error(capsys)
+    assert files() == before
+
+
+def test_a_tensorboard_that_cannot_be_written_is_one_line_before_training(capsys, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr(training, "training_step", lambda *_: pytest.fail("it trains for nothing"))
+    Path("file").write_text("not a folder")
+    before = files()
+    assert train(*SHORT, "--tensorboard", "file") == 1
+    assert "cannot write into the folder file" in the_error(capsys)
+    assert files() == before
 
 
 # --- interrupted runs -------------------------------------------------------------------
@@ -446,6 +510,34 @@ def test_evaluate_prints_the_accuracy_that_training_printed(run, finished_run, c
     assert measured(capsys.readouterr().out) == measured(finished_run[1])
 
 
+def test_evaluate_and_predict_use_the_temperature(run, pictures, capsys):
+    """And say which; a checkpoint without one is at 1."""
+    Image.new("RGB", (9, 9), "red").save("red.png")
+    shares = []
+    for temperature in (None, 0.25):
+        content = torch.load(run, weights_only=True)
+        content["history"]["results"] |= {"temperature": temperature} if temperature else {}
+        torch.save(content, run)
+        T = temperature or 1.0
+        assert main(["evaluate", run, "--device", "cpu"]) == 0
+        model, test = load_checkpoint(run).model, pictures[1]
+        logits = predict_logits(model, test)
+        errors = [calibration_error((logits / t).softmax(1), test.labels) for t in (1, T)]
+        assert errors[0] != errors[1] or not temperature
+        printed = capsys.readouterr().out
+        assert f"expected calibration error in 15 bins: {errors[0]:.2%}" in printed
+        ending = f", with the temperature 0.25 {errors[1]:.2%}\n"
+        assert printed.endswith(ending if temperature else "; no temperature was fitted\n")
+        assert main(["predict", "red.png", "--json", "--checkpoint", run, "--device", "cpu"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["temperature"] == T
+        shares.append(dict(answer["classes"]))
+    before, after = shares
+    assert list(before) == list(after)
+    first, second = list(before)[:2]
+    assert after[first] / after[second] == pytest.approx((before[first] / before[second]) ** 4, rel=1e-3)
+
+
 def test_evaluate_refuses_other_data(run, capsys):
     assert main(["evaluate", run, "--device", "cpu", "--data", "cifar10"]) == 1
     assert "trained on shapes10, not on cifar10" in the_error(capsys)
@@ -536,7 +628,12 @@ def test_a_folder_is_trained_on_evaluated_interrupted_and_continued(pets, press_
     assert history.results.test.count == 4
 
     assert main(["evaluate", str(path), "--data", pets, "--device", "cpu"]) == 0
-    assert measured(capsys.readouterr().out) == measured(out)
+    printed = capsys.readouterr().out
+    assert measured(printed) == measured(out)
+    assert (
+        "measured on 4 pictures, the fifth of pets held out to test: the model was trained on this folder\n"
+        in printed
+    )
     assert main(["evaluate", str(path), "--device", "cpu"]) == 2
     assert "was trained on a folder named pets: say where it is, with --data FOLDER" in the_error(capsys)
     assert main(["predict", "pets/dark/0.png", "--checkpoint", str(path), "--device", "cpu"]) == 0
@@ -546,6 +643,112 @@ def test_a_folder_is_trained_on_evaluated_interrupted_and_continued(pets, press_
     assert train("--data", pets, "--epochs", "2", "--out", "half.pt") == 1
     assert main(["train", "--resume", "half.pt", "--data", pets, "--device", "cpu"]) == 0
     assert len(load_checkpoint("half.pt").history.epochs) == 2
+
+
+@pytest.fixture
+def pets_model(pets, tmp_path):
+    """The path of a model of the pets, as if trained on them; its answers differ from picture to picture."""
+    data, _ = load_folder(pets, size=16)
+    model = SwinTransformer(replace(MODELS["nano"], image_size=16, num_classes=2))
+    enlarge_weights(model)
+    save_checkpoint("pets.pt", model, data)
+    return "pets.pt"
+
+
+def evaluated(model, folder, capsys):
+    """-> what `evaluate` says it measured; how many pictures they are, how many of them right, the loss"""
+    assert main(["evaluate", model, "--data", str(folder), "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    _, percent, count = measured(out)
+    said, which = re.search(r"^measured on (\d+) pictures, (.*)$", out, re.MULTILINE).groups()
+    assert int(said) == count
+    loss = float(re.search(r"pictures, loss ([\d.]+)$", out, re.MULTILINE)[1])
+    return which, (count, round(percent * count / 100), loss)
+
+
+def one_by_one(model, folder):
+    """-> the same numbers, from what `predict` says of each picture for the class that its folder names"""
+    checkpoint = load_checkpoint(model)
+    answers = [(path.parent.name, predict(checkpoint, path)) for path in sorted(Path(folder).rglob("*.png"))]
+    losses = [-math.log(dict(answer)[name]) for name, answer in answers]
+    right = sum(answer[0][0] == name for name, answer in answers)
+    return len(answers), right, pytest.approx(sum(losses) / len(losses), abs=1e-3)
+
+
+def test_a_folder_that_the_model_was_not_trained_on_is_measured_whole(pets_model, pets, capsys):
+    shutil.copytree(pets, "others")
+    for i in range(9):
+        Image.new("RGB", (20, 30), (9 * i, 120, 100)).save(f"others/light/{20 + i}.png")
+        Path(f"others/dark/{i}.png").unlink()
+    which, found = evaluated(pets_model, "others/", capsys)
+    assert which == "all of others/: the model was not trained on this folder"
+    assert found == one_by_one(pets_model, "others") and found[0] == 24
+    shutil.rmtree("others/dark")  # one class of two; and too few to be split
+    for path in sorted(Path("others/light").iterdir())[1:]:
+        path.unlink()
+    which, found = evaluated(pets_model, "others", capsys)
+    assert which == "all of others: the model was not trained on this folder"
+    assert found == one_by_one(pets_model, "others") and found[0] == 1
+
+
+def test_labels_and_mean_of_a_folder_are_the_model_s(pets_model, pets, capsys):
+    """Whose classes need not be in the order of the alphabet, as a folder's are."""
+    content = torch.load(pets_model, weights_only=True)
+    shutil.copytree(pets, "others")
+    content["dataset"] |= {"classes": ("light", "dark"), "mean": (0.1, 0.9, 0.2), "name": "shades"}
+    torch.save(content, "turned.pt")
+    which, found = evaluated("turned.pt", "others", capsys)
+    assert found == one_by_one("turned.pt", "others") and found[0] == 24
+    assert which == "all of others: the model was not trained on this folder"
+
+
+def test_of_the_folder_trained_on_the_fifth_is_measured_under_any_name(pets_model, pets, capsys):
+    test = evaluate(load_checkpoint(pets_model).model, load_folder(pets, size=16)[1])
+    expected = (4, round(4 * test.accuracy), pytest.approx(test.loss, abs=1e-3))
+    for name in (pets, shutil.copytree(pets, "renamed")):
+        words = f"the fifth of {name} held out to test: the model was trained on this folder"
+        assert evaluated(pets_model, name, capsys) == (words, expected)
+    for i in range(30, 36):  # it has grown since: what was trained on is still in it
+        Image.new("RGB", (20, 30), (9 * i % 256, 7, 7)).save(f"pets/dark/{i}.png")
+    which, found = evaluated(pets_model, pets, capsys)
+    words = "the fifth of pets held out to test: the model was trained on a folder of this name"
+    assert which == words and found[0] == 6
+    shutil.rmtree("pets/light")
+    assert main(["evaluate", pets_model, "--data", pets, "--device", "cpu"]) == 1
+    assert "the class 'light' has 0 picture" in the_error(capsys)
+
+
+def test_the_pictures_to_train_are_called_so(pets, capsys):
+    for name in ("dark", "light"):
+        for part in ("train", "test"):
+            Path("parted", part, name).mkdir(parents=True)
+        for path in Path(pets, name).iterdir():
+            shutil.move(path, Path("parted", "test" if path.stem in "34" else "train", name, path.name))
+    data, _ = load_folder("parted", size=16)
+    save_checkpoint("a.pt", SwinTransformer(replace(MODELS["nano"], image_size=16, num_classes=2)), data)
+    for part, count, words in (
+        ("parted", 4, "those to test"),
+        ("parted/train", 20, "all of parted/train: the model was trained on these"),
+        ("parted/test", 4, "all of parted/test: the model was not trained on this folder"),
+    ):
+        which, found = evaluated("a.pt", part, capsys)
+        assert (which, found[0]) == (words, count)
+
+
+def test_of_a_folder_each_class_is_held_out_to_validate(pets, monkeypatch):
+    for name in ("grey", "red"):
+        Path(pets, name).mkdir()
+        for i in range(6):
+            colour = (20 * i + 90, 0, 0) if name == "red" else (20 * i + 90,) * 3
+            Image.new("RGB", (20, 30), colour).save(f"{pets}/{name}/{i}.png")
+    seen = []
+    monkeypatch.setattr(
+        "swin_cifar.__main__.train_and_test", lambda *args, **_: seen.extend(args[1:3]) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        train("--data", pets, "--validation-size", "4")
+    others, validation = seen
+    assert validation.labels.bincount().tolist() == [1, 1, 1, 1] and len(others) == 26
 
 
 def test_a_run_begins_with_other_weights_and_names_its_parent(pets, run, capsys):
@@ -669,7 +872,7 @@ def test_a_traceback_is_shown_only_for_debugging(capsys):
 # --- the options themselves -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["curves"], ["evaluate"], ["predict"], ["bench"]])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])

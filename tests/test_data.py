@@ -339,6 +339,54 @@ def test_split_is_drawn_by_its_seed():
     assert first != list(range(30))
 
 
+def of_classes(*sizes):
+    """An `ImageSet` with so many pictures of each class; every picture holds its own number."""
+    images = torch.arange(sum(sizes)).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return ImageSet("some", tuple(map(str, range(len(sizes)))), (0.0,) * 3, (1.0,) * 3, images, labels)
+
+
+def test_the_split_of_cifar10_is_as_ever():
+    """The first numbers that `torch.randperm` draws: the histories depend on it."""
+    held = of_classes(20, 30, 50).split(30, seed=3)[1].images[:, 0, 0, 0]
+    assert torch.equal(held, torch.randperm(100, generator=torch.Generator().manual_seed(3))[:30])
+
+
+@pytest.mark.parametrize("held_out", [6, 25, 50, 120, 240])
+def test_a_split_by_class_holds_out_a_share_of_each(held_out):
+    sizes = (1, 2, 3, 7, 40, 200)
+    for seed in range(5):
+        others, held = of_classes(*sizes).split(held_out, seed, by_class=True)
+        numbers = torch.cat([others.images, held.images])[:, 0, 0, 0].tolist()
+        assert len(held) == held_out and sorted(numbers) == list(range(253))
+        counts = held.labels.bincount(minlength=6).tolist()
+        assert counts[0] == 0  # the only one is needed to train
+        for count, size in zip(counts[1:], sizes[1:]):
+            assert 1 <= count < size and abs(count - held_out * size / 253) < 4
+        assert torch.equal(held.labels, of_classes(*sizes).labels[held.images[:, 0, 0, 0].long()])
+
+
+def test_a_split_by_class_of_large_classes_is_in_proportion():
+    for seed in range(5):
+        held = of_classes(50, 150).split(20, seed, by_class=True)[1].labels.bincount()
+        assert abs(held[0] - 5) <= 1 and held.sum() == 20
+    assert {of_classes(50, 150).split(20, seed)[1].labels.bincount()[0].item() for seed in range(20)} - {
+        4,
+        5,
+        6,
+    }
+
+
+def test_a_split_by_class_is_random_by_seed():
+    def held(seed, n=12):
+        return of_classes(30, 30, 30).split(n, seed, by_class=True)[1].images[:, 0, 0, 0].tolist()
+
+    assert held(0) == held(0) != held(1)
+    assert len({i for seed in range(40) for i in held(seed)}) > 85  # each may be chosen
+    first = [of_classes(30, 30, 30).split(2, seed, by_class=True)[1].labels.tolist() for seed in range(20)]
+    assert all(a != b for a, b in first) and {a for a, _ in first} == {0, 1, 2}  # fewer than classes
+
+
 @pytest.mark.parametrize("held_out", [-1, 100, 101])
 def test_split_refuses_what_it_cannot_hold_out(held_out):
     with pytest.raises(ValueError, match=f"cannot hold {held_out} pictures out of 100"):

@@ -163,6 +163,13 @@ def test_a_folder_with_the_name_of_a_published_set_gets_another(folder, name):
     assert load_folder(other, 8)[0].name == f"my-{name}"
 
 
+def test_a_folder_of_classes_is_told_from_one_with_parts(folder):
+    assert folders.class_names(folder) == sorted(CLASSES)
+    assert folders.class_names(parts(folder, "Valid")) is None
+    shutil.rmtree(folder.with_name("parted") / "train")
+    assert folders.class_names(folder.with_name("parted")) is None
+
+
 # --- what is wrong -----------------------------------------------------------------------
 
 

@@ -49,13 +49,13 @@ def rooms_below(name):
 
 # The floors of the house, from the ground up: a file imports from floors below its own.
 FLOORS = [
-    {"config", "windows", "shapes10", "system", "distributed", "pictures"},
+    {"config", "windows", "shapes10", "system", "distributed", "pictures", "calibration"},
     {"layers", "downloads"},
     {"folders"},
     {"data"},
     {"model", "history"},
     {"weights", "checkpoint", "variants"},
-    {"predict", "pretrained", "cards"},
+    {"predict", "pretrained", "cards", "tensorboard"},
     {"run", "inspection", "others"},
     {"training"},
     {"curves", "bench", "explainer.build", "prepare", "export"},
@@ -107,9 +107,9 @@ def test_files_and_functions_stay_short():
                 assert node.end_lineno - node.lineno + 1 <= limit, f"{name}.{node.name}"
 
 
-# To grow it, say why here: 3,700 before data and weights of one's own, 4,600 before exports and their cards,
-# before other libraries' models could be looked into, and before devices by name.
-LINES = 5_320
+# To grow it, say why here: 3,700 before data and weights of one's own; 4,600 before exports and their cards,
+# other libraries' models, devices by name, TensorBoard, the temperature, and folders measured whole.
+LINES = 5_600
 
 
 # --- what users meet --------------------------------------------------------------------

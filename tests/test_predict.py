@@ -2,20 +2,27 @@
 
 import contextlib
 import io
+import math
 import socket
 import struct
 import threading
 import time
 import zlib
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
+from course import studies
 from swin_cifar import pictures as pictures_module
+from swin_cifar.calibration import calibration_error, fit_temperature
 from swin_cifar.checkpoint import Checkpoint
-from swin_cifar.config import SwinConfig
+from swin_cifar.config import SwinConfig, TrainConfig
+from swin_cifar.history import History, Results
 from swin_cifar.model import SwinTransformer
 from swin_cifar.pictures import PictureError, load_picture, to_tensor
 from swin_cifar.predict import classify, predict
@@ -461,3 +468,84 @@ def test_classify_answers_each_picture_of_a_batch(checkpoint):
     assert result.shape == (5, 4) and result.dtype == torch.float32
     expected = torch.stack([softmax_by_hand(checkpoint, picture) for picture in pictures])
     torch.testing.assert_close(result.double(), expected, atol=1e-5, rtol=0)
+
+
+# --- temperature ------------------------------------------------------------------------
+
+
+def with_temperature(checkpoint, temperature):
+    config, recipe = checkpoint.model.config, TrainConfig()
+    history = History(config, recipe, "animals", 8, 2, "CPU", {}, results=Results(temperature=temperature))
+    return replace(checkpoint, history=history)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 9.0])
+def test_a_temperature_divides_the_logits_and_keeps_the_order(checkpoint, temperature):
+    picture = torch.from_numpy(NOISE[2:18, 2:18].copy()).permute(2, 0, 1)
+    plain = softmax_by_hand(checkpoint, picture)
+    expected = plain ** (1 / temperature)  # what dividing all logits does to probabilities
+    expected /= expected.sum()
+    cooled = with_temperature(checkpoint, temperature)
+    torch.testing.assert_close(classify(cooled, picture[None])[0].double(), expected, atol=1e-5, rtol=0)
+    assert (expected - plain).abs().max() > 5e-4  # far more than the tolerance
+    order = [[name for name, _ in predict(c, NOISE[2:18, 2:18])] for c in (checkpoint, cooled)]
+    assert order[0] == order[1]
+    answer = dict(predict(cooled, NOISE[2:18, 2:18]))
+    assert answer == pytest.approx(dict(zip(checkpoint.dataset["classes"], expected.tolist())), abs=1e-5)
+
+
+def test_the_order_is_kept_where_probabilities_are_too_small_to_differ(checkpoint):
+    with torch.no_grad():
+        large = replace(with_temperature(checkpoint, 0.1), model=deepcopy(checkpoint.model))
+        large.model.head.weight.mul_(100)
+    answer = predict(large, NOISE[2:18, 2:18])
+    assert [share for _, share in answer].count(0) >= 2
+    by_logit = predict(replace(large, history=None, model=checkpoint.model), NOISE[2:18, 2:18])
+    assert [name for name, _ in answer] == [name for name, _ in by_logit]
+
+
+def test_a_checkpoint_without_a_temperature_is_at_1(checkpoint):
+    assert checkpoint.temperature == with_temperature(checkpoint, None).temperature == 1
+    assert with_temperature(checkpoint, 0.5).temperature == 0.5
+
+
+def drawn(n, temperature, classes=5):
+    """Logits, and labels drawn with the probabilities that they have at this temperature."""
+    logits = 3 * torch.randn(n, classes)
+    return logits, (logits / temperature).softmax(1).multinomial(1).squeeze(1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_fitted_temperature_is_the_one_that_the_labels_were_drawn_with(temperature):
+    logits, labels = drawn(20_000, temperature)
+    T = fit_temperature(logits, labels)
+    assert T == pytest.approx(temperature, rel=0.05)
+    loss = F.cross_entropy(logits.double() / T, labels)
+    assert all(loss < F.cross_entropy(logits.double() / (T * factor), labels) for factor in (0.999, 1.001))
+    before, after = (calibration_error((logits / t).softmax(1), labels) for t in (1.0, T))
+    assert after < 0.015 and (temperature == 1 or before > 0.05)
+
+
+def test_where_nothing_fixes_a_temperature_there_is_none():
+    logits, labels = drawn(49, 1.0)
+    assert fit_temperature(logits, labels) is None  # too few
+    logits, labels = drawn(200, 1.0)
+    assert fit_temperature(logits, logits.argmax(1)) is None  # all right: the smaller, the better
+    assert fit_temperature(logits, logits.argmin(1)) is None  # all wrong: the larger, the better
+    assert fit_temperature(torch.zeros(200, 5), labels) is None  # all the same
+    assert fit_temperature(logits * math.nan, labels) is None
+
+
+def test_the_calibration_error_is_that_of_notebook_10_in_15_bins():
+    logits, labels = drawn(300, 2.0)
+    probabilities = logits.softmax(1)
+    probabilities[0], probabilities[1] = torch.eye(5)[labels[0]], torch.tensor([0.2, 0.2, 0.2, 0.2, 0.2])
+    confidence, answer = probabilities.max(1)
+    found = calibration_error(probabilities, labels)
+    expected = studies.calibration_error(confidence.double(), answer == labels, bins=15)
+    assert found == pytest.approx(expected, abs=1e-9) and 0.05 < found
+    by_hand = 0.0
+    for i in range(15):
+        rows = [k for k in range(300) if i / 15 <= confidence[k] < (i + 1) / 15 + (i == 14)]
+        by_hand += abs(sum(float(confidence[k]) - int(answer[k] == labels[k]) for k in rows)) / 300
+    assert found == pytest.approx(by_hand, abs=1e-6)

@@ -2,16 +2,27 @@
 
 import math
 import re
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 import swin_cifar.run as run
 import swin_cifar.training as training
 from oracles import number_weights
 from study import flat_model
-from swin_cifar import TrainConfig, create_model, evaluate, fit, learning_rate, load_checkpoint, load_shapes10
+from swin_cifar import (
+    TrainConfig,
+    create_model,
+    evaluate,
+    fit,
+    learning_rate,
+    load_checkpoint,
+    load_shapes10,
+    tensorboard,
+)
 from swin_cifar.checkpoint import CheckpointError
 from swin_cifar.data import normalize, training_batch
 from swin_cifar.history import History
@@ -277,7 +288,7 @@ def test_same_seed_same_weights_other_seed_others(data):
     assert not same(models[0], models[2])
 
 
-def stop_a_run(data, path, config, stop_after):
+def stop_a_run(data, path, config, stop_after, board=None):
     """Press Ctrl-C in that step of a run that saves to `path`."""
     step, done = training.training_step, []
 
@@ -290,7 +301,7 @@ def stop_a_run(data, path, config, stop_after):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "training_step", press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
-            fit(tiny(), *data, config, checkpoint_path=path, progress=False)
+            fit(tiny(), *data, config, checkpoint_path=path, progress=False, tensorboard=board)
     assert len(done) == stop_after  # the step was finished, and none begun after it
 
 
@@ -322,6 +333,78 @@ def test_results_that_are_read_now_and_then_are_the_same(data, tmp_path, monkeyp
         for ours, theirs in zip(history.epochs, expected.epochs, strict=True):
             for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
                 assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-9)
+
+
+def test_writing_for_tensorboard_changes_no_weight(data, tmp_path, read_board):
+    plain, model = tiny(), tiny()
+    expected = fit(plain, *data, RECIPE, progress=False)
+    before = torch.get_rng_state()
+    history = fit(model, *data, RECIPE, progress=False, tensorboard=tmp_path)
+    assert same(model, plain) and torch.equal(torch.get_rng_state(), before)
+    for name in ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "learning_rate"):
+        values = [getattr(epoch, name) for epoch in history.epochs]
+        assert values == [getattr(epoch, name) for epoch in expected.epochs]
+        part, _, kind = name.partition("_")
+        points = read_board(tmp_path)[f"{kind}/{part}" if kind in ("loss", "accuracy") else name]
+        assert points == [(i, pytest.approx(value, rel=1e-6)) for i, value in enumerate(values, 1)]
+    found = read_board(tmp_path)
+    norms = {kind: found[f"norm_of_weights/{kind}"] for kind in ("all", "matrices", "bias_tables", "other")}
+    assert all([step for step, _ in points] == [1, 2, 3] for points in norms.values())
+    everything = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert norms["all"][-1][1] == pytest.approx(everything.double().norm().item(), rel=1e-5)
+    assert norms["all"][0][1] != pytest.approx(norms["all"][-1][1], rel=1e-4)
+    assert [step for step, _ in found["held_out_pictures"]] == [1, 2, 3]
+    assert min(found["held_out_pictures"][0][1]) > 600  # pixels
+
+
+def test_the_pictures_shown_are_held_out_ones_with_the_model_s_answers(
+    data, tmp_path, monkeypatch, read_board
+):
+    shown, plot = [], tensorboard.plot_answers
+    monkeypatch.setattr(tensorboard, "plot_answers", lambda *a: shown.append(a) or plot(*a))
+    model = tiny()
+    fit(model, *data, replace(RECIPE, epochs=1), progress=False, tensorboard=tmp_path)
+    ((pictures, logits),) = shown
+    assert torch.equal(pictures.images, data[1].images[:12])
+    assert torch.allclose(logits, predict_logits(model, data[1])[:12], atol=1e-4)
+
+
+@pytest.mark.parametrize("stop_after", [3, 7])
+def test_a_resumed_run_goes_on_in_its_tensorboard_with_each_point_once(
+    data, tmp_path, stop_after, read_board
+):
+    path, folder = tmp_path / "run.pt", tmp_path / "board"
+    stop_a_run(data, path, RECIPE, stop_after, folder)
+    saved = path.read_bytes()
+    for _ in range(2):  # the second time as if the machine had stopped before the later epochs were saved
+        path.write_bytes(saved)
+        history = fit(tiny(), *data, RECIPE, path, resume=True, progress=False, tensorboard=folder)
+        found = read_board(folder)
+        assert found["loss/train"] == [
+            (e.epoch, pytest.approx(e.train_loss, rel=1e-6)) for e in history.epochs
+        ]
+        assert [step for points in found.values() for step, _ in points] == len(found) * [1, 2, 3]
+        assert len(found) == 11
+
+
+def test_a_run_resumed_with_a_new_tensorboard_has_all_its_curves_there(data, tmp_path, read_board):
+    stop_a_run(data, tmp_path / "run.pt", RECIPE, 7)
+    fit(tiny(), *data, RECIPE, tmp_path / "run.pt", resume=True, progress=False, tensorboard=tmp_path / "b")
+    found = read_board(tmp_path / "b")
+    assert [step for step, _ in found["loss/validation"]] == [1, 2, 3]
+    assert [step for step, _ in found["norm_of_weights/all"]] == [2, 3]
+
+
+def test_a_tensorboard_that_cannot_be_written_stops_before_training(data, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr(training, "training_step", lambda *_: pytest.fail("it trains for nothing"))
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match="cannot write into the folder .*file/board: ") as error:
+        fit(tiny(), *data, RECIPE, progress=False, tensorboard=tmp_path / "file" / "board")
+    assert "\n" not in str(error.value)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(RuntimeError, match="install it: python -m pip install tensorboard$"):
+        fit(tiny(), *data, RECIPE, progress=False, tensorboard=tmp_path / "board")
 
 
 def test_a_finished_run_resumes_to_itself(data, tmp_path):
@@ -435,6 +518,24 @@ def test_train_and_test_measures_the_final_model_once_and_saves_that(data, tmp_p
     assert history.accuracy("train") == history.epochs[-1].train_accuracy
     with pytest.raises(ValueError, match="no train accuracy"):
         replace(history, epochs=[]).accuracy("train")
+
+
+def test_the_pictures_held_out_fix_the_temperature(data, tmp_path):
+    path, model = tmp_path / "run.pt", tiny()
+    train, validation = data[0], data[0].subset(slice(0, 60))  # known, so that it has something to say
+    recipe = replace(RECIPE, epochs=12, cutmix_prob=0.0, mixup_prob=0.0)
+    results = train_and_test(model, train, validation, data[1], recipe, path, progress=False).results
+    T = results.temperature
+    logits = predict_logits(model, validation).double()
+    losses = {t: cross_entropy(logits / t, validation.labels) for t in (0.98 * T, T, 1.02 * T)}
+    assert min(losses, key=losses.get) == T != 1
+    assert load_checkpoint(path).temperature == T
+    assert History.load(path.with_suffix(".json")).results.temperature == T
+    for few in (None, validation.subset(slice(0, 20))):
+        results = train_and_test(
+            tiny(), train, few, data[1], replace(recipe, epochs=1), progress=False
+        ).results
+        assert results.temperature is None
 
 
 def test_fewer_pictures_than_a_batch_is_an_error(data):
