@@ -163,7 +163,7 @@ def _tensor(file, size):
 def split(whole: Pictures, path: str | Path, seed: int) -> tuple[Pictures, Pictures]:
     """The pictures of the folder `path` -> train, test: a fifth of each class held out, of equal ones none.
 
-    A hash of its name decides for each file: it stays where it is when others come or go. Raises
+    Those whose names have the smallest hashes: few others change sides when files come or go. Raises
     DataError for a class that is too small, and where the same picture is in two classes.
     """
     path = Path(path).expanduser()
