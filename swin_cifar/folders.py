@@ -75,7 +75,7 @@ def read_folder(path: str | Path, size: int, classes: Sequence[str] | None = Non
     unreadable = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes outside Python's lock
         read = pool.map(partial(_tensor, size=size), [file for file, _ in files])
-        bar = tqdm(read, total=len(files), unit=" pictures", leave=False, disable=not shows_bars())
+        bar = tqdm(read, total=len(files), unit=" pictures", leave=False, delay=3, disable=not shows_bars())
         for index, found in enumerate(bar):
             if isinstance(found, PictureError):
                 unreadable.append(str(found))
@@ -155,7 +155,7 @@ def _counts(endings):
 def _tensor(file, size):
     """(3, size, size) uint8, or the PictureError."""
     try:
-        return to_tensor(load_picture(file), size)
+        return to_tensor(load_picture(file, size), size)
     except PictureError as error:
         return error
 

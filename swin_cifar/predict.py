@@ -89,10 +89,11 @@ def predict_many(
 ) -> list[list[tuple[str, float]] | PictureError]:
     """-> for each source what `predict` gives, or the PictureError that it raises. One batch."""
     config, classes = checkpoint.model.config, checkpoint.dataset["classes"]
+    size = config.image_size
     answers, pictures = [], []
     for source in sources:
         try:
-            pictures.append(to_tensor(load_picture(source), config.image_size, config.in_channels))
+            pictures.append(to_tensor(load_picture(source, size), size, config.in_channels))
             answers.append(None)
         except PictureError as error:
             answers.append(error)

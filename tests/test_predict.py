@@ -271,6 +271,21 @@ def test_a_jpeg_of_more_pixels_than_memory_is_decoded_smaller(tmp_path, monkeypa
         load_picture(path)
 
 
+def test_a_photograph_that_will_be_small_is_decoded_at_a_part_of_its_size(tmp_path):
+    noise = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0))
+    large = F.interpolate(noise[None], size=(1500, 2000), mode="bicubic")[0].clamp(0, 1)
+    photo = Image.fromarray((255 * large).byte().permute(1, 2, 0).numpy())
+    exif = photo.getexif()
+    exif[274] = 6  # taken on its side
+    photo.save(tmp_path / "photo.jpg", quality=95, exif=exif)
+    whole, part = load_picture(tmp_path / "photo.jpg"), load_picture(tmp_path / "photo.jpg", size=32)
+    assert (whole.size, part.size) == ((1500, 2000), (375, 500))
+    difference = to_tensor(whole, 32).float() - to_tensor(part, 32).float()
+    assert difference.abs().max() <= 3 < 50 < to_tensor(whole, 32).float().std()
+    photo.resize((400, 300)).save(tmp_path / "small.jpg")
+    assert load_picture(tmp_path / "small.jpg", size=32).size == (400, 300)
+
+
 def test_what_pillow_writes_it_reads(tmp_path):
     Image.init()
     if "AVIF" not in Image.SAVE:
