@@ -37,7 +37,7 @@ NO_ANSWER = {  # texts that follow a Predict and do not answer it
     "base-reach-figure-text",
     "13": "steps-answer-text parts-answer-text",
     "14": "one-shapes-text two-read-text",
-    "15": "rivals-text from-text honest-more-text look-read-text photo-read-text",
+    "15": "rivals-text from-text worth-read-text honest-text honest-more-text photo-read-text",
 }
 
 
