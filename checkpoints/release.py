@@ -17,6 +17,7 @@ from study import REFERENCE, STUDIES, differences, load_study, mean_and_deviatio
 from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
 from swin_cifar.cards import architecture, duration, parameters, pictures, table
 from swin_cifar.checkpoint import SUMS, read_sums, sha256
+from swin_cifar.config import model_config
 from swin_cifar.curves import plot_history
 from swin_cifar.history import History
 
@@ -56,6 +57,7 @@ BUDGETS = {
     "preset": "no options: `nano`",
     "half-hour": "a longer training of `nano`",
     "long": "a long training of `nano`",
+    "fine": "a longer training, of patches of 2 x 2 pixels",
     "nano": "at most 0.31 million parameters",
     "micro": "at most 2 million parameters",
     "mini": "at most 7.1 million parameters",
@@ -69,17 +71,20 @@ def board_table():
     for budget, words in BUDGETS.items():
         if budget in STUDIES:
             runs = load_study(budget, "nano", FOLDER / "studies").get(REFERENCE, [])
-            rows += [_row(words, "nano", runs)] if runs else []
+            rows += [_row(words, "nano", runs, budget)] if runs else []
         elif (path := FOLDER / f"{budget}_cifar10.json").exists():
             rows.append(_row(f"{words}: `{path.stem}`", budget, [History.load(path)]))
     return table(rows)
 
 
-def _row(name, preset, histories):
+def _row(name, preset, histories, study=None):
+    """`study`: what made the histories, where no option of `train` could: a model of another shape."""
     first = histories[0]
     seconds = mean_and_deviation([h.results.seconds for h in histories])[0]
     validation, test = _accuracies(histories)
     made_by = f"`{command(preset, replace(first.recipe, seed=0))}`"
+    if study and first.model != model_config(preset):
+        made_by = f"`python checkpoints/study.py {study}`"
     run = [parameters(first.model), len(first.epochs), duration(seconds), first.device, len(histories)]
     return [name, made_by, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
 

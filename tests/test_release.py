@@ -1,5 +1,6 @@
 """What is published: its tables say what the histories say, its files what the runs were."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 import release
 from swin_cifar import create_model, evaluate, load_checkpoint, load_data, load_shapes10
 from swin_cifar.checkpoint import read_sums, sha256
-from swin_cifar.config import SwinConfig, TrainConfig, train_config
+from swin_cifar.config import SwinConfig, TrainConfig, model_config, train_config
 from swin_cifar.history import Epoch, History, Metrics, Results
 from swin_cifar.training import train_and_test
 
@@ -96,3 +97,8 @@ def test_a_run_of_several_seeds_has_mean_and_deviation():
     row = release._row("name", "nano", histories)
     assert row[:2] == ["name", f"`{release.command('nano', TrainConfig())}`"]
     assert row[3:] == ["1", "12 min", "CPU, 1 thread", "2", "50.50 ± 0.71%", "**50.50 ± 0.71%**"]
+    other = release._row("name", "nano", histories, "fine")
+    assert other[1] == "`python checkpoints/study.py fine`"  # this shape is not the preset's
+    assert release._row("name", "mini", [replace(h, model=model_config("mini")) for h in histories], "x")[
+        1
+    ].startswith("`python -m swin_cifar train --preset mini")
