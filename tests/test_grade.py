@@ -655,7 +655,8 @@ def test_a_copy_of_the_package_without_its_guards_is_flagged():
         head = f"def {name}({PARAMETERS[name]}):\n    "
         shape = "B, H, W, C = x.shape\n" if name == "window_partition" else "B, nW, N, C = windows.shape\n"
         lines_left = [line for line in body.split("\n") if line.startswith(("    x =", "    return"))]
-        source = head + shape + "\n".join(lines_left)
+        guard = "    assert M > 0\n    if C < 1:\n        raise ValueError\n"
+        source = head + shape + guard + "\n".join(lines_left)
         pasted.append(submissions.Attempt(name, own=re.sub(r"\bx\b", "tokens", source)))
     found = flags.equal_code([(0, each) for each in pasted], {0: "Eve"})
     assert [*found.values()] == [flags.SHORT] * 2
@@ -810,7 +811,7 @@ def test_points_by_hand_go_into_all_that_is_written(tmp_path):
     page = (tmp_path / "g_feedback" / "Müller_101.html").read_text(encoding="utf-8")
     assert "6.5 of 14 points" in page and "names it" in page and "grid_partition" not in page
     assert "<pre>def window_partition(x, M):" in page
-    assert "With 1×4×4×2, 2" in page or "(1×4×4×2, 2)" in page, page
+    assert "First seen with 1×4×4×2, 2. Not for a square map: 16 of 32 numbers differ" in page, page
     assert "What you chose, and points by hand" in page
 
 

@@ -191,7 +191,10 @@ def check(conn, attempt, seconds, megabytes):
 
 
 def first_wrong(exercise, function, said):
-    """-> in words, the first input of the notebook's check for which the result is wrong, if any is."""
+    """-> in words, the first input of the notebook's check for which the result is wrong, if any is.
+
+    `said`: by the check; what is in it stands there once.
+    """
     import torch
 
     with torch.random.fork_rng([]), exercise._within_reach(function):
@@ -199,7 +202,7 @@ def first_wrong(exercise, function, said):
         for label, inputs in exercise.cases().items():
             case = {label: inputs}
             if wrong := exercise.differs(function, case, exercise.answers(case)):
-                return f" With {in_words(inputs)}: {wrong}" if label not in said else f" ({in_words(inputs)})"
+                return f" First seen with {in_words(inputs)}." + f" {wrong}" * (label not in said)
     return ""
 
 
