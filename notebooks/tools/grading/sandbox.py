@@ -202,7 +202,9 @@ def first_wrong(exercise, function, said):
         for label, inputs in exercise.cases().items():
             case = {label: inputs}
             if wrong := exercise.differs(function, case, exercise.answers(case)):
-                return f" First seen with {in_words(inputs)}." + f" {wrong}" * (label not in said)
+                return f" First seen with {in_words(inputs)}." + f" {wrong}" * (
+                    label not in " ".join(said.split())
+                )
     return ""
 
 
