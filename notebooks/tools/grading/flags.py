@@ -17,7 +17,18 @@ READS_ANSWERS = {"answer", "answers", "mistakes", "verdict"}  # after a point; a
 CHECKS = {"check", "core", "watch", "in_use", "EXERCISES", "package_pieces", "solutions", "course"}
 REACHES_OUT = {
     *("sys", "os", "gc", "inspect", "ctypes", "subprocess", "socket", "importlib", "builtins", "threading"),
-    *("signal", "multiprocessing", "pickle", "linecache", "open", "eval", "exec", "compile", "__import__"),
+    *(
+        "signal",
+        "resource",
+        "multiprocessing",
+        "pickle",
+        "linecache",
+        "open",
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+    ),
     *("globals", "settrace", "_getframe", "__globals__", "__code__", "__subclasses__", "__builtins__"),
     *("getattr", "setattr", "delattr", "vars", "__dict__", "__class__", "__loader__", "__mro__", "__base__"),
 }

@@ -202,9 +202,8 @@ def first_wrong(exercise, function, said):
         for label, inputs in exercise.cases().items():
             case = {label: inputs}
             if wrong := exercise.differs(function, case, exercise.answers(case)):
-                return f" First seen with {in_words(inputs)}." + f" {wrong}" * (
-                    label not in " ".join(said.split())
-                )
+                known = label in " ".join(said.split())
+                return f" First seen with {in_words(inputs)}." + ("" if known else f" {wrong}")
     return ""
 
 
