@@ -20,7 +20,7 @@ TOOLS = Path(__file__).parents[1] / "notebooks" / "tools"
 sys.path.append(str(TOOLS))
 
 import grade  # noqa: E402
-from grading import flags, hidden, report, results, sandbox, submissions  # noqa: E402
+from grading import flags, hidden, labs, report, results, sandbox, submissions  # noqa: E402
 
 from course.check import EXERCISES  # noqa: E402
 
@@ -76,6 +76,12 @@ CHEATS = {  # name: code that gives the right result in the notebook, or makes t
     + "    socket.create_connection(('127.0.0.1', 9), timeout=1)\n    return x\n",
     "starts a program": "import subprocess\n" + HEAD + "    return subprocess.run(['true'])\n",
     "kills the grader": "import os\n" + HEAD + "    os.kill(os.getppid(), 9)\n    return x\n",
+    "kills the grader by a handle": "import os, signal\n"
+    + HEAD
+    + "    signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)\n    return x\n",
+    "lifts a limit": "import resource\n"
+    + HEAD
+    + "    resource.prlimit(0, resource.RLIMIT_AS, (-1, -1))\n    return x\n",
 }
 FOOL = ["replaces the comparison", "knows the inputs", "switches the watch off", "looks into the caller"]
 STOPPED = {
@@ -176,7 +182,7 @@ def graded(tmp_path_factory):
 
 
 def lines(path):
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return {(line["student"], line["exercise"]): line for line in csv.DictReader(file)}
 
 
@@ -289,6 +295,8 @@ def test_what_fools_the_check_of_the_notebook_does_not_fool_the_judge(graded, st
         ("asks the network", "not allowed here: socket."),
         ("starts a program", "not allowed here: subprocess.Popen"),
         ("kills the grader", "not allowed here: os.kill"),
+        ("kills the grader by a handle", "AttributeError"),
+        ("lifts a limit", "not allowed here: resource.prlimit"),
         ("reads the solution", "this file may not be read here"),
     ],
 )
@@ -309,11 +317,11 @@ def test_each_student_has_a_page_that_shows_no_flag(graded):
 
 
 def test_totals_and_the_platforms_own_list(graded):
-    with (graded[0] / "grades_totals.csv").open(encoding="utf-8", newline="") as file:
+    with (graded[0] / "grades_totals.csv").open(encoding="utf-8-sig", newline="") as file:
         totals = {line["Student"]: line for line in csv.DictReader(file)}
     assert totals["Ada Right"]["Identifier"] == "Participant 101" and totals["Ada Right"]["Grade"] == "7"
     assert totals["halfben"]["Grade"] == "2" and totals["halfben"]["Maximum Grade"] == "11"
-    with (graded[0] / "grades_worksheet.csv").open(encoding="utf-8", newline="") as file:
+    with (graded[0] / "grades_worksheet.csv").open(encoding="utf-8-sig", newline="") as file:
         ada, other = csv.DictReader(file)
     assert ada["Grade"] == "7" and ada["Last modified (grade)"] == "-"
     assert ada["Feedback comments"].startswith("5 of 9 exercises passed")
@@ -333,7 +341,7 @@ def test_canvas_gets_its_columns_and_the_grade_alone(tmp_path):
         encoding="utf-8",
     )
     assert report.fill(roster, tmp_path / "out.csv", [(student, rows)], "Lab 1") == []
-    head, possible, ben = csv.reader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines())
+    head, possible, ben = csv.reader((tmp_path / "out.csv").read_text(encoding="utf-8-sig").splitlines())
     assert head == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Lab 1"]
     assert possible[-1] == "2" and ben == ["Half, Ben", "102", "s1", "ben", "A", "2"]
 
@@ -625,7 +633,7 @@ def test_what_is_forbidden_is_refused_where_the_check_was_switched_off(tmp_path)
 
 
 def test_copies_are_flagged_at_the_student_who_has_them():
-    own = submissions.Attempt("window_partition", own=RIGHT)
+    own = submissions.Attempt("window_partition", own=SHORT.format("2, 3") + "    # the order that I found\n")
     names = {0: "Ann Lee 101", 1: "Ann Lee 102", 2: "Bo"}
     found = flags.equal_code([(0, own), (1, own)], names)
     assert "Ann Lee 102" in found[0, "window_partition"] and "Ann Lee 101" in found[1, "window_partition"]
@@ -633,6 +641,181 @@ def test_copies_are_flagged_at_the_student_who_has_them():
     copied = package[package.index("def shifted_window_mask") :].split("\n\n\n")[0]
     found = flags.equal_code([(2, submissions.Attempt("shifted_window_mask", own=copied))], names)
     assert "the course's own" in found[2, "shifted_window_mask"]
+
+
+def test_a_copy_of_the_package_without_its_guards_is_flagged():
+    """Both short functions of 04; one alone, or in another way, is what honest students write."""
+    package = (NOTEBOOKS.parent / "swin_cifar" / "windows.py").read_text(encoding="utf-8")
+    pasted = []
+    for name in ("window_partition", "window_reverse"):
+        source = package[package.index(f"def {name}") :].split("\n\n\n")[0]
+        body = (
+            source.split('"""')[2].split("_check_divides(H, W, M)\n")[1].replace("(H // M) * (W // M)", "-1")
+        )
+        head = f"def {name}({PARAMETERS[name]}):\n    "
+        shape = "B, H, W, C = x.shape\n" if name == "window_partition" else "B, nW, N, C = windows.shape\n"
+        lines_left = [line for line in body.split("\n") if line.startswith(("    x =", "    return"))]
+        guard = "    assert M > 0\n    if C < 1:\n        raise ValueError\n"
+        source = head + shape + guard + "\n".join(lines_left)
+        pasted.append(submissions.Attempt(name, own=re.sub(r"\bx\b", "tokens", source)))
+    found = flags.equal_code([(0, each) for each in pasted], {0: "Eve"})
+    assert [*found.values()] == [flags.SHORT] * 2
+    assert not flags.equal_code([(0, pasted[0])], {0: "Eve"})
+    other = submissions.Attempt("window_partition", own=SHORT.format("2, 3").replace("transpose", "movedim"))
+    assert not flags.equal_code([(0, other), (0, pasted[1])], {0: "Bo"})
+
+
+PARAMETERS = {"window_partition": "x, M", "window_reverse": "windows, M, H, W"}
+
+
+def natural(r):
+    """Answers to 04 as honest students write them, in their usual variety."""
+    view = r.choice(("x.view({})", "x.view({})", "x.reshape({})")).format("B, H // M, M, W // M, M, C")
+    back = r.choice(("windows.view({})", "windows.reshape({})")).format("B, H // M, W // M, M, M, C")
+    move = r.choice(("permute(0, 1, 3, 2, 4, 5)", "transpose(2, 3)"))
+    form = r.choice(
+        (
+            "    x = {}\n    x = x.{}\n    return x.{}\n",
+            "    x = {}\n    return x.{}.{}\n",
+            "    return {}.{}.{}\n",
+            "    parts = {}\n    moved = parts.{}\n    return moved.{}\n",
+        )
+    )
+    end = r.choice(("reshape(B, {}, C)", "contiguous().view(B, {}, C)"))
+    sources = HEAD + "    B, H, W, C = x.shape\n" + form.format(view, move, end.format("-1, M * M"))
+    yield submissions.Attempt("window_partition", own=sources)
+    head = "def window_reverse(windows, M, H, W):\n    B, C = windows.shape[0], windows.shape[-1]\n"
+    yield submissions.Attempt("window_reverse", own=head + form.format(back, move, end.format("H, W")))
+
+
+def test_of_120_honest_students_few_are_flagged():
+    r = random.Random(0)
+    attempts = [(i, each) for i in range(120) for each in natural(r)]
+    found = flags.equal_code(attempts, dict.fromkeys(range(120), "somebody"))
+    assert len({i for i, _ in found}) <= 20 and set(found.values()) == {flags.SHORT}
+
+
+# --- points by hand, and what students choose -----------------------------------------------
+
+
+def row(number, name, points, of, outcome="passed"):
+    return results.Row(number, name, results.Result(outcome if points else "not attempted"), points, of)
+
+
+def test_of_the_notebooks_to_choose_from_the_best_one_counts():
+    weights = labs.read_lab(4).weights
+    needed = [row("09", "learning_rate", 5, 5), row("09", "training_step", 0, 5)]
+    ten = [row("10", name, points, 2) for name, points in (("a", 2), ("b", 0), ("c", 2))]
+    fifteen = [row("15", name, 2 * (name == "d"), 2) for name in "def"]
+    given = {"page": (12.5, "A good control."), "training_step": (2.5, "Names the mistake.")}
+    rows = results.settled(needed + fifteen + ten, weights, given)
+    assert [r.exercise for r in rows] == ["learning_rate", "training_step", "a", "b", "c", "page"]
+    assert report.total(rows) == 5 + 2.5 + 4 + 12.5 and report.most(rows) == 30
+    said = report.comment(rows)
+    assert "page: By hand: 12.5 points. A good control." in said and "3 of 5 exercises passed" in said
+    empty = [row("10", "a", 0, 6), *(row("15", name, 0, 2) for name in "def")]
+    rows = results.settled(needed + empty, weights, {})
+    assert report.most(rows) == 30 and len(rows) == 4 and "one of 10, 15" in report.comment(rows)
+
+
+@pytest.mark.parametrize("lab", (1, 2, 3, 4))
+def test_the_points_of_a_lab_are_those_of_its_title(lab):
+    found = labs.read_lab(lab)
+    groups = {
+        number: sum(found.weights.get(n, 0) for n in ORIGINALS[number].exercises) for number in found.graded
+    }
+    choose = found.weights["choose"]
+    fixed = sum(points for number, points in groups.items() if number not in choose)
+    best = {round(groups[number], 6) for number in choose} or {0}
+    assert len(best) == 1
+    total = fixed + best.pop() + sum(found.weights["by hand"].values())
+    assert f"({total:g} points)" in found.title
+
+
+def test_a_lab_that_plans_lack_is_one_line(tmp_path):
+    with pytest.raises(SystemExit, match="^grade.py: PLANS.md has no lab 5; there are: Lab 1, Lab 2"):
+        grade.main([str(tmp_path), "--lab", "5"])
+
+
+STUDENTS = [submissions.Student("Pat O'Brien", "101"), submissions.Student("José Müller")]
+STUDENTS += [submissions.Student("Ann Lee", number) for number in ("7", "8")]
+
+
+@pytest.mark.parametrize("text", ["{},{},3.5,good\n", '{};{};"3,5";good\n'])
+def test_points_are_read_by_name_or_number(tmp_path, text):
+    path = tmp_path / "points.csv"
+    mark = text[2]
+    lines = [text.format(who, "page") for who in ("pat o'brien", "José Müller", "Participant 7")]
+    path.write_text(
+        f"student{mark}exercise{mark}points{mark}comment\n" + "".join(lines), encoding="utf-8-sig"
+    )
+    found = results.read_points(path, STUDENTS, {"page": 14})
+    assert found == {(i, "page"): (3.5, "good") for i in (0, 1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("Pat O'Brian,page,1", "line 2: \"Pat O'Brian\" handed in nothing. Is it `Pat O'Brien`?"),
+        ("Ann Lee,page,1", 'line 2: "Ann Lee" is the name of several: give the number'),
+        ("7,pgae,1", 'line 2: there is no exercise "pgae" here. Is it `page`?'),
+        ("7,talk,1", 'need --weights with {"by hand": {"talk": 10}}'),
+        ("7,page,14.5", 'line 2: points for page are a number from 0 to 14, not "14.5"'),
+        ("7,page,-1", "are a number from 0 to 14"),
+        ("7,page,many", "are a number from 0 to 14"),
+        ("7,page,nan", "are a number from 0 to 14"),
+        ("7,page,1\n7,page,2", "line 3: 7 has points for page already"),
+    ],
+)
+def test_points_that_cannot_be_given_are_one_line(tmp_path, lines, says):
+    path = tmp_path / "points.csv"
+    path.write_text(f"student,exercise,points\n{lines}\n", encoding="utf-8")
+    with pytest.raises(ValueError) as refused:
+        results.read_points(path, STUDENTS, {"page": 14, "window_partition": 5})
+    assert says in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(None, "cannot be read"), (b"Jos\xe9", "CSV UTF-8"), (b"student,points\n", "no column exer")],
+)
+def test_a_list_of_points_that_cannot_be_read_is_one_line(tmp_path, data, says):
+    path = tmp_path / "points.csv"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ValueError, match=says):
+        results.read_points(path, STUDENTS, {"page": 14})
+
+
+def test_points_by_hand_go_into_all_that_is_written(tmp_path):
+    write(tmp_path / "in" / "Müller_LATE_101_1_a.ipynb", notebook({"window_partition": WRONG}))
+    write(tmp_path / "in" / "Bo_102_2_a.ipynb", notebook())
+    write(tmp_path / "w.json", '{"core piece": 5, "exercise": 0, "by hand": {"talk": 4}}')
+    write(
+        tmp_path / "points.csv",
+        "student,exercise,points,comment\n101,window_partition,2.5,names it\n101,talk,4,\n",
+    )
+    write(tmp_path / "list.csv", "ID,Student,Section\n101,Müller,A\n102,Bo,A\n")
+    options = [f"--{name}={tmp_path / file}" for name, file in LISTS.items()]
+    grade.main([str(tmp_path / "in"), "--seed", "1", *options])
+    found = lines(tmp_path / "g.csv")
+    assert found["Müller", "window_partition"]["points"] == "2.5" and found["Müller", "talk"]["points"] == "4"
+    assert found["Müller", "talk"]["late"] == "LATE" and found["Bo", "talk"]["late"] == ""
+    assert found["Müller", "window_partition"]["says"].startswith("By hand: 2.5 points. names it")
+    totals = (tmp_path / "g_totals.csv").read_text(encoding="utf-8-sig")
+    assert (
+        "Müller,101,Participant 101,6.5,14,LATE," in totals
+        and (tmp_path / "g.csv").read_bytes()[:3] == b"\xef\xbb\xbf"
+    )
+    assert "101,Müller,A,6.5" in (tmp_path / "g_list.csv").read_text(encoding="utf-8-sig")
+    page = (tmp_path / "g_feedback" / "Müller_101.html").read_text(encoding="utf-8")
+    assert "6.5 of 14 points" in page and "names it" in page and "grid_partition" not in page
+    assert "<pre>def window_partition(x, M):" in page
+    assert "First seen with 1×4×4×2, 2. Not for a square map: 16 of 32 numbers differ" in page, page
+    assert "What you chose, and points by hand" in page
+
+
+LISTS = {"out": "g.csv", "weights": "w.json", "adjust": "points.csv", "roster": "list.csv", "column": "Lab 1"}
 
 
 # --- files that are there already ---------------------------------------------------------

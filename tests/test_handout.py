@@ -31,6 +31,7 @@ import progress  # noqa: E402
 
 ADDRESS = "https://github.com/someone/swin"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NO_LAB = {"lab": None, "due": "", "force": False}
 ANSWERS = re.compile(r"<details><summary>Answers</summary>(.*?)</details>", re.S)
 
 
@@ -136,8 +137,11 @@ def test_the_answer_to_a_predict_is_folded_and_no_question_is(notebooks):
             folds += folded
             outside = re.sub(re.escape(start) + ".*?</details>", "", cell.source, flags=re.S)
             assert outside.count("**Predict") == was.source.count("**Predict"), (name, cell.id)
+        told = False  # by a folded text
         for cell, was in zip(after.cells, before.cells):
-            hides = was.metadata.get("jupyter", {}).get("outputs_hidden") and "alt" in was.source
+            if cell.cell_type != "code":
+                told = cell.source.startswith(start)
+            hides = (was.metadata.get("jupyter", {}).get("outputs_hidden") or told) and "alt" in was.source
             assert bool(cell.metadata.get("jupyter")) == bool(hides), (name, cell.id)
     assert folds > 60
 
@@ -209,14 +213,23 @@ def test_nothing_of_the_teachers_and_no_picture_of_cifar10(files):
     assert not [name for name in files if "exam" in name or name.startswith("data/cifar")]
     pictures = [name for name in files if name.endswith((".png", ".jpg"))]
     drawn = [name for name in pictures if name.startswith("swin_cifar/explainer/pictures/")]
+    drawn += [name for name in pictures if name.startswith("notebooks/pictures/emoji/")]
     assert set(pictures) - set(drawn) == {"notebooks/pictures/cat.jpg"}
 
 
 def test_cells_come_back_under_their_ids_and_with_their_code(notebooks):
     for before, after, _ in notebooks:
         assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
-        code = [cell.source for cell in before.cells if cell.cell_type == "code"]
-        assert [cell.source for cell in after.cells if cell.cell_type == "code"] == code
+        for cell, was in zip(after.cells, before.cells):
+            lines, left = was.source.split("\n"), cell.source.split("\n")
+            if cell.cell_type == "code" and not was.metadata.get("jupyter", {}).get("outputs_hidden"):
+                assert lines == left, cell.id
+            elif cell.cell_type == "code" and not cell.metadata.get(
+                "jupyter"
+            ):  # without what says what comes out
+                assert "assert" in was.source or lines == left, cell.id
+                assert not [line for line in left if line.startswith("assert") and len(left) > 1], cell.id
+                assert [line for line in lines if line in left] == [line for line in left if line in lines]
 
 
 def test_the_grader_finds_every_exercise(notebooks, tmp_path):
@@ -269,6 +282,84 @@ def test_what_it_needs_to_be_installed_is_there(files):
     for path in (*ROOT.glob("checkpoints/studies/*/*.json"), ROOT / "notebooks" / "explainer" / "nano.html"):
         assert files[path.relative_to(ROOT).as_posix()] == path.read_bytes()
     assert b"<" not in files["README.md"].replace(b"<!--", b""), "a word that was not filled in"
+
+
+def test_no_text_refers_to_an_answer_that_was_taken_out(notebooks):
+    texts = [cell.source for _, after, _ in notebooks for cell in after.cells if cell.cell_type != "code"]
+    assert not [text for text in texts if "has said that" in text and "Question" in text]
+    assert [text for text in texts if "can the picture be computed back from the tokens" in text]
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        ("a = 1\nassert a == 1", "a = 1"),
+        ("a = 1\nassert (\n    a\n    == 1\n)\nprint(a)", "a = 1\nprint(a)"),
+        ("assert a", "assert a"),
+        ("def f():\n    assert a\n    return a", "def f():\n    assert a\n    return a"),
+        ("%time a\nassert a", "%time a\nassert a"),
+    ],
+)
+def test_asserts_go_and_the_code_stays(source, left):
+    assert for_students.without_asserts(source) == left
+
+
+def lab(number, folder):
+    handout.main(["--lab", str(number), "--due", "12 May, 18:00", "--out", str(folder)])
+    (path,) = folder.iterdir()
+    assert path.name == f"swin_cifar-{handout.version(ROOT)}-students-lab-{number}.zip"
+    with zipfile.ZipFile(path) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_labs_zip_holds_what_it_needs_and_says_what_counts(tmp_path):
+    files = lab(1, tmp_path)
+    assert [name[10:12] for name in files if name.endswith(".ipynb")] == ["00", "01", "02", "03", "04"]
+    assert not [
+        name for name in files if name.startswith(("checkpoints/studies", "notebooks/pictures/emoji"))
+    ]
+    assert len(files) < 150
+    said = files["LAB.md"].decode()
+    assert said.startswith("# Lab 1: from pixels to windows (20 points)")
+    assert "**Until**: 12 May, 18:00." in said and "saved notebooks 02, 03, 04," in said
+    assert "| `window_reverse` | 04 | 5 |" in said and "write `window_partition` and its inverse" in said
+    assert b"[LAB.md](LAB.md)" in files["README.md"]
+    graded = {"02": ["patch_embed"], "03": ["patch_merging"], "04": ["window_partition", "window_reverse"]}
+    for name, text in files.items():
+        if name.endswith(".ipynb"):
+            cells = {cell.id: cell.source for cell in nbformat.reads(text.decode(), 4).cells}
+            counts = [
+                each[:-5].replace("-", "_")
+                for each, text in cells.items()
+                if "**It counts: 5 points.**" in text
+            ]
+            assert counts == graded.get(name[10:12], [])
+            for each in (cells[f"{exercise.replace('_', '-')}-task"] for exercise in counts):
+                assert "skip" not in each, each
+            shown = [source for source in cells.values() if re.search(r"^print\(inspect", source, re.M)]
+            assert not shown or name[10:12] == "01", shown
+            assert "The last two lines do the work" not in "".join(cells.values())
+
+
+def test_the_zip_of_lab_4_holds_what_its_notebooks_read(tmp_path):
+    files = lab(4, tmp_path)
+    for folder in handout.READ:
+        wanted = {name for name in handout.project_files(ROOT) if name.startswith(folder)}
+        assert wanted and wanted <= set(files)
+    assert "notebook 09, and the one that you choose" in files["LAB.md"].decode()
+    assert "The rubric of `own_map`" in files["LAB.md"].decode()
+
+
+def test_what_the_grader_reads_of_a_labs_notebook_is_nothing_of_the_students(tmp_path, monkeypatch):
+    """Lines that the handout takes out of cells do not look like the student's work."""
+    from grading import flags, submissions
+
+    files, originals = lab(3, tmp_path), submissions.read_originals()
+    for name in ("07", "08"):
+        (text,) = (text for file, text in files.items() if file.startswith(f"notebooks/{name}"))
+        cells, original = submissions.read_notebook(text), originals[name]
+        assert cells != original.cells and not flags.of_notebook(original, cells)
+        assert not [each for each in original.exercises if submissions.attempt(original, cells, each)]
 
 
 def test_a_part_of_the_notebooks(tmp_path, capsys):
@@ -399,6 +490,10 @@ def test_a_zip_is_written_whole_or_not_at_all(tmp_path):
     [
         (["--notebooks", "02", "77"], "there is no notebook 77; there are: 00, 01"),
         (["--instructor", "--notebooks", "02"], "leave out --instructor"),
+        (["--instructor", "--lab", "1"], "leave out --instructor"),
+        (["--lab", "1", "--notebooks", "02"], "leave out --notebooks or --lab"),
+        (["--lab", "7"], "PLANS.md has no lab 7; there are: Lab 1"),
+        (["--due", "May"], "--due stands on the sheet of a lab; add --lab"),
         (["--with-data"], "data_batch_9 is missing; `python -m swin_cifar train` fetches CIFAR-10"),
         (["--colab", "swin"], "an address looks like https://github.com/OWNER/NAME, not 'swin'"),
         (["--out", str(TOOLS / "colab.py")], "colab.py"),
@@ -435,11 +530,9 @@ def test_the_data_lie_where_load_cifar10_looks_for_them(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('__version__ = "2"\n')
     monkeypatch.setattr(
-        handout, "student_files", lambda root, numbers, data, colab: {"README.md": data.encode()}
+        handout, "student_files", lambda root, numbers, data, *_: {"README.md": data.encode()}
     )
-    options = Namespace(
-        instructor=False, notebooks=None, with_data=True, colab=None, out=tmp_path, force=False
-    )
+    options = Namespace(instructor=False, notebooks=None, with_data=True, colab=None, **NO_LAB, out=tmp_path)
     assert "with the data of CIFAR-10" in handout.make(options, tmp_path)
     with zipfile.ZipFile(tmp_path / "swin_cifar-2-students-with-data.zip") as archive:
         names = {name.partition("/")[2] for name in archive.namelist()}
@@ -479,7 +572,7 @@ def test_the_instructors_zip_takes_what_is_new_and_not_what_running_leaves(tmp_p
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('__version__ = "2"\n')
     out = tmp_path / "out"
-    options = Namespace(instructor=True, notebooks=None, with_data=False, colab=None, out=out, force=False)
+    options = Namespace(instructor=True, notebooks=None, with_data=False, colab=None, **NO_LAB, out=out)
     assert "not for students" in handout.make(options, tmp_path)
     with zipfile.ZipFile(out / "swin_cifar-2-instructor.zip") as archive:
         names = {name.partition("/")[2] for name in archive.namelist()}

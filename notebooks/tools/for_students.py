@@ -22,7 +22,18 @@ WORDS = (  # what would not be true in a handout, and what is
         "Stuck? Read once more what is asked, the hint, and what the check says.",
     ),
     (r"<details><summary>Answers</summary>.*?</details>", "(The answers are not part of this handout.)"),
+    (
+        r"Question 2 has said that the picture can be computed back from tokens of 96 numbers, given the "
+        r"weights\.\s+Here it is done:",
+        "Question 2, for C = 96: can the picture be computed back from the tokens, given the weights?",
+    ),
 )
+SKIP = (  # what is not true of an exercise that counts
+    r"\s+You may also\s+skip\s+it\s+and\s+go\s+on\.",
+    r"\s+If\s+you\s+skip\s+it,\s+the\s+package's\s+(piece|function)\s+takes\s+its\s+place,[^.]*\.",
+)
+SOURCE = r"^print\(inspect\.getsource\("  # shows the package's layer
+LATER = "(Here stands the package's own code. In a lab read it when you have handed in.)"
 FOLD = "<details><summary>Open this once you have run the cell above</summary>\n\n{}\n\n</details>"
 NO_ANSWER = {  # texts that follow a Predict and do not answer it
     "00": "name-count-text",
@@ -41,10 +52,11 @@ NO_ANSWER = {  # texts that follow a Predict and do not answer it
 }
 
 
-def notebook_for_students(notebook, file, absent=(), colab=None):
+def notebook_for_students(notebook, file, absent=(), colab=None, points=None):
     """-> the notebook of this file name without outputs, answers, slides and notes; cells keep their ids.
 
-    `absent`: files and folders that the handout lacks; `colab`: (address, branch) for a line "Open in Colab".
+    `absent`: files and folders that the handout lacks; `colab`: (address, branch) for a line "Open in Colab";
+    `points`: {exercise: what it is worth} in a lab. Then the package's code is not shown either.
     Raises Refused where an answer would be left: an exercise that was solved in its skeleton, say.
     """
     notebook.cells = [cell for cell in notebook.cells if cell.id not in IDS]  # they fetch the whole project
@@ -54,18 +66,24 @@ def notebook_for_students(notebook, file, absent=(), colab=None):
         except ValueError as error:
             raise Refused(str(error)) from None
     exercises = {cell.id[:-9].replace("-", "_") for cell in notebook.cells if cell.id.endswith("-skeleton")}
-    asked = False  # a Predict, which the next text answers
+    if counts := exercises.intersection(points or {}):
+        as_in_a_lab(notebook.cells, {name: points[name] for name in counts})
+    asked = told = False  # a Predict, which the next text answers; what follows shows the answer
     for cell in notebook.cells:
         predicted = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-            if predicted and re.search(r"\balt\b", cell.source):
+            if (predicted or told) and re.search(r"\balt\b", cell.source):
                 cell.metadata["jupyter"] = {"source_hidden": True}
+            elif predicted:
+                cell.source = without_asserts(cell.source)
             asked |= predicted
         else:
+            told = False
             if asked and cell.id not in NO_ANSWER.get(file[:2], "").split():
                 cell.source = fold_answer(cell.source, cell.id.endswith("-task"))
+                told = cell.source.startswith(FOLD.partition("{}")[0])
             for old, new in WORDS:
                 cell.source = re.sub(old, new, cell.source, flags=re.S)
             cell.source = say_what_is_absent(cell.source, absent)
@@ -75,6 +93,36 @@ def notebook_for_students(notebook, file, absent=(), colab=None):
         if cell.cell_type == "code" and _is_solved(cell, exercises):
             raise Refused(f"{file}, cell {cell.id}: it is solved. Put `raise NotImplementedError` back")
     return notebook
+
+
+def as_in_a_lab(cells, points):
+    """Say what counts; after that show neither the package's code nor the words that go with it."""
+    asked = False
+    for before, cell in zip([None, *cells], cells):
+        name, _, part = cell.id.replace("-", "_").rpartition("_")
+        asked |= part == "task" and name in points
+        if part == "task" and name in points:
+            for words in SKIP:
+                cell.source = re.sub(words, "", cell.source)
+            cell.source += f"\n\n**It counts: {points[name]:g} points.**"
+        if asked and cell.cell_type == "code" and re.search(SOURCE, cell.source, re.M):
+            cell.source = re.sub(SOURCE, r"# \g<0>", cell.source, flags=re.M)
+            if re.fullmatch(r"((import|#) ?.*\n*)+", cell.source) and before.cell_type == "markdown":
+                heads = [line for line in before.source.split("\n") if line.startswith("#")]
+                before.source = "\n\n".join([*heads, LATER])
+
+
+def without_asserts(source):
+    """The code of a Predict without the lines that say what comes out, if something is left."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # IPython's lines
+        return source
+    drop = {
+        n for each in body if isinstance(each, ast.Assert) for n in range(each.lineno, each.end_lineno + 1)
+    }
+    left = [line for n, line in enumerate(source.split("\n"), 1) if n not in drop]
+    return "\n".join(left).rstrip() if any(not isinstance(each, ast.Assert) for each in body) else source
 
 
 def _is_solved(cell, exercises):

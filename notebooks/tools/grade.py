@@ -1,7 +1,8 @@
 """Grade what students hand in: each exercise passed, failed and why, not attempted, or stopped.
 
-    python notebooks/tools/grade.py SUBMISSIONS --out grades.csv
+    python notebooks/tools/grade.py SUBMISSIONS --lab 1 --out grades.csv
 
+--lab takes notebooks and points from PLANS.md; --notebooks and --weights are for a course of your own.
 SUBMISSIONS is a folder or zip as Moodle, Canvas or Gradescope hand it out, or one with a notebook, zip or
 folder for each student. Notebooks are known by their cells, whatever their names. Beside grades.csv it writes
 grades_totals.csv and a folder grades_feedback with a page for each student. How it works, and what it does
@@ -21,8 +22,9 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
-from grading import flags, report  # noqa: E402
+from grading import flags, labs, report  # noqa: E402
 from grading.results import (  # noqa: E402
+    BY_HAND,
     NOT_ATTEMPTED,
     PASSED,
     STOPPED,
@@ -30,7 +32,9 @@ from grading.results import (  # noqa: E402
     Limits,
     Result,
     Row,
+    read_points,
     read_weights,
+    settled,
     worth,
 )
 from grading.submissions import Unreadable, attempt, collect, read_originals  # noqa: E402
@@ -38,8 +42,11 @@ from grading.submissions import Unreadable, attempt, collect, read_originals  # 
 NOT_GRADED = "Not graded, the grader stumbled"
 
 
-def grade(students, originals, notebooks, limits, weights, workers=2, progress=True):
-    """-> [(Student, [Row])]. `notebooks`: the numbers that count, such as ["04"]."""
+def grade(students, originals, notebooks, limits, weights, by_hand=None, workers=2, progress=True):
+    """-> [(Student, [Row])]. `notebooks`: the numbers that count, such as ["04"].
+
+    `by_hand`: {(place in students, exercise): (points, comment)}, as `read_points` gives it.
+    """
     attempts = {}  # (place in students, exercise): Attempt
     for i, student in enumerate(students):
         for number in set(notebooks).intersection(student.notebooks):
@@ -59,11 +66,13 @@ def grade(students, originals, notebooks, limits, weights, workers=2, progress=T
                 result, of = results.get((i, name), Result(NOT_ATTEMPTED)), worth(name, weights)
                 row = Row(number, name, result, of if result.outcome == PASSED else 0, of)
                 if (i, name) in attempts:
-                    row.flags += flags.of_code(name, attempts[i, name].own)
+                    row.code = attempts[i, name].own
+                    row.flags += flags.of_code(name, row.code)
                     row.flags += [equal[i, name]] if (i, name) in equal else []
                 row.flags, seen = row.flags + seen, []  # those of the notebook stand at its first exercise
                 rows.append(row)
-        graded.append((student, rows))
+        given = {name: points for (j, name), points in (by_hand or {}).items() if j == i}
+        graded.append((student, settled(rows, weights, given)))
     return graded
 
 
@@ -105,8 +114,10 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("submissions", type=Path, help="a folder or a zip")
     parser.add_argument("--out", type=Path, default=Path("grades.csv"))
-    parser.add_argument("--notebooks", nargs="+", metavar="NN", help="default: those handed in")
+    parser.add_argument("--lab", type=int, help="notebooks and points of this lab in PLANS.md")
+    parser.add_argument("--notebooks", nargs="+", metavar="NN", help="default: the lab's, or those handed in")
     parser.add_argument("--weights", type=Path, help='JSON: {"exercise": 1, "core piece": 2, "own_map": 5}')
+    parser.add_argument("--adjust", type=Path, help="CSV of points by hand: student,exercise,points,comment")
     parser.add_argument("--roster", type=Path, help="Moodle's worksheet or Canvas's gradebook, to fill in")
     parser.add_argument("--column", default="swin_cifar", help="name of the grade's column in Canvas's list")
     parser.add_argument("--gradescope", type=Path, metavar="RESULTS.JSON", help="all files are one student's")
@@ -124,21 +135,26 @@ def main(arguments=None):
 
 
 def _main(options):
-    weights = read_weights(options.weights) if options.weights else WEIGHTS
+    lab = labs.read_lab(options.lab) if options.lab else None
+    weights = read_weights(options.weights) if options.weights else lab.weights if lab else WEIGHTS
     originals = read_originals()
     students = collect(options.submissions, bool(options.gradescope), originals)
     handed_in = sorted({number for student in students for number in student.notebooks})
-    notebooks = [number.zfill(2) for number in options.notebooks or handed_in]
+    wanted = options.notebooks or (lab.graded if lab else handed_in)
+    notebooks = [number.zfill(2) for number in wanted]
     if unknown := [number for number in notebooks if number not in originals]:
         raise ValueError(f"notebook {unknown[0]} has no exercises; there are: {', '.join(originals)}")
     if options.roster:
         report.read_roster(options.roster)  # better to know now
+    most = {name: worth(name, weights) for number in notebooks for name in originals[number].exercises}
+    most |= weights.get(BY_HAND, {})
+    by_hand = read_points(options.adjust, students, most) if options.adjust else {}
     seed = secrets.randbits(31) if options.seed is None else options.seed
     options.out = _reserved(options.out)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started: as many as there are workers
     limits = Limits(options.seconds, options.megabytes, seed)
     try:
-        graded = grade(students, originals, notebooks, limits, weights, options.workers)
+        graded = grade(students, originals, notebooks, limits, weights, by_hand, options.workers)
     except BaseException:
         options.out.unlink()
         raise

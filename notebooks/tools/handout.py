@@ -1,6 +1,7 @@
 """Make one zip for students, which runs by itself and holds no answers; or one for instructors, with all.
 
     python notebooks/tools/handout.py                               # all notebooks
+    python notebooks/tools/handout.py --lab 1 --due "12 May, 18:00" # a lab of PLANS.md, with a sheet LAB.md
     python notebooks/tools/handout.py --notebooks 02 03 04          # some of them
     python notebooks/tools/handout.py --with-data                   # CIFAR-10 as well
     python notebooks/tools/handout.py --colab https://github.com/OWNER/NAME
@@ -9,6 +10,10 @@
 Left out for students: saved outputs, solutions, answers to the questions, slides and notes, tests, and the
 tools for teachers. Cells keep their ids, so that what comes back can be graded. The paragraph that follows a
 Predict is folded away, and so is the code of a Predict's figure, whose alternative text says what it shows.
+The asserts of a Predict's cell, which say what comes out, are left out. Of the trainings' histories and the
+emoji the zip holds what its notebooks read.
+
+In a lab's zip the exercises that count say so, and the package's code is not shown beside them.
 
 Some modules must travel although they hold answers: a check compares with a right function, a hunt knows its
 bug. They are packed (`for_students.packed`): nobody reads them by accident, and whoever wants to can unpack
@@ -39,6 +44,7 @@ from for_students import (  # noqa: E402
     notebook_for_students,
     say_what_is_absent,
 )
+from grading.labs import read_lab  # noqa: E402
 
 MADE = b"made by swin_cifar's handout.py"  # the comment of every zip that is made here
 DATE = (2000, 1, 1, 0, 0, 0)  # of every file in it
@@ -54,6 +60,10 @@ STUDENTS = (  # what students get as it is; notebooks and `course` are changed o
     *("checkpoints/study.py", "checkpoints/SHA256SUMS", "data/README.md", "notebooks/GLOSSARY.md"),
     *("notebooks/lab/", "notebooks/pictures/", "notebooks/explainer/", "notebooks/tools/progress.py", PAGE),
 )
+READ = {  # what is large, and what in a notebook's code asks for it
+    "checkpoints/studies/": r"\bload_study\b|\bstudies\b",
+    "notebooks/pictures/emoji/": r"pictures/emoji",
+}
 COURSE = "notebooks/course/"
 CIFAR10 = tuple(
     f"data/cifar-10-batches-py/{name}"
@@ -80,16 +90,21 @@ def _with_folders(names):
     return {*names, *(f"{folder}/" for name in names for folder in PurePosixPath(name).parents)}
 
 
-def student_files(root, numbers=None, data="", colab=None):
+def student_files(root, numbers=None, data="", colab=None, lab=None, due=""):
     """-> {name: bytes, or the path to copy from}: what students get, of the notebooks with these numbers.
 
-    `data`: in words, where CIFAR-10 is; `colab`: as in `notebook_for_students`. Raises Refused.
+    `data`: in words, where CIFAR-10 is; `colab`: as in `notebook_for_students`; `lab`: a Lab; `due`: when it
+    is handed in. Raises Refused.
     """
-    project = project_files(root)
+    project = every = project_files(root)
     notebooks = {name[10:12]: name for name in project if re.fullmatch(r"notebooks/\d\d_\w+\.ipynb", name)}
     chosen = sorted({number.zfill(2) for number in numbers or notebooks})
     if unknown := [number for number in chosen if number not in notebooks]:
         raise Refused(f"there is no notebook {unknown[0]}; there are: {', '.join(notebooks)}")
+    books = {number: _notebook(root / notebooks[number]) for number in chosen}
+    code = "\n".join(c.source for book in books.values() for c in book.cells if c.cell_type == "code")
+    unread = tuple(folder for folder, words in READ.items() if not re.search(words, code))
+    project = [name for name in project if not name.startswith(unread)]
     models = (root / "checkpoints" / "SHA256SUMS").read_text(encoding="utf-8").split()[1::2]
     models = {f"checkpoints/{Path(name).stem}{suffix}" for name in models for suffix in (".pt", ".json")}
     files = {name: root / name for name in project if name.startswith(STUDENTS) or name in models}
@@ -101,20 +116,52 @@ def student_files(root, numbers=None, data="", colab=None):
     exercises = [Path(name).stem[3:] for name in project if name.startswith("notebooks/solutions/")]
     files |= {COURSE + name: each for name, each in course_for_students(course, exercises).items()}
     files |= {notebooks[number]: None for number in chosen} | {"README.md": None}
-    absent = _with_folders(project) - _with_folders(files)
+    absent = _with_folders(every) - _with_folders(files)
     files[PAGE] = say_what_is_absent((root / PAGE).read_text(encoding="utf-8"), absent).encode()
-    for name in (notebooks[number] for number in chosen):
-        try:
-            notebook = nbformat.read(root / name, as_version=4)
-        except ValueError as error:
-            raise Refused(f"{name} cannot be read: {str(error).splitlines()[0]}") from None
-        text = nbformat.writes(notebook_for_students(notebook, Path(name).name, absent, colab))
-        files[name] = f"{text}\n".encode()
+    for number, book in books.items():
+        points = lab and lab.weights
+        text = nbformat.writes(
+            notebook_for_students(book, Path(notebooks[number]).name, absent, colab, points)
+        )
+        files[notebooks[number]] = f"{text}\n".encode()
     readme = (TOOLS / "handout_README.md").read_text(encoding="utf-8")
     words = {"<VERSION>": version(root), "<FIRST>": Path(notebooks[chosen[0]]).name, "<DATA>": data}
+    words["<LAB>"] = (
+        f"**{lab.title}**: what counts, and how to hand in, says [LAB.md](LAB.md).\n\n" if lab else ""
+    )
     for place, value in words.items():
         readme = readme.replace(place, value)
+    files |= {"LAB.md": sheet(lab, due).encode()} if lab else {}
     return files | {"README.md": readme.encode(), "requirements.txt": b"-e .[notebooks]\n"}
+
+
+def _notebook(path):
+    try:
+        return nbformat.read(path, as_version=4)
+    except ValueError as error:
+        raise Refused(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def sheet(lab, due):
+    """-> LAB.md: until when and what is handed in, and what PLANS.md says of the lab."""
+    count = f"notebooks {', '.join(lab.graded)}"
+    if lab.weights["choose"]:
+        fixed = [number for number in lab.graded if number not in lab.weights["choose"]]
+        count = f"notebook {', '.join(fixed)}, and the one that you choose"
+    hand_in = f"""# {lab.title}
+
+## Hand in
+
+- **What**: the saved {count}, with your code in the cells that are there. An exercise has its points when
+  your function is right for other inputs, too.
+- **Until**: {due or "as announced"}.
+- Half of its points you get for a function that is not right, if you name the mistake and an input on
+  which it shows.
+- Be ready to explain each line that you wrote: which shape it has, and what happens without it.
+
+## The plan
+"""
+    return f"{hand_in}\n{lab.text}\n"
 
 
 def version(root):
@@ -153,8 +200,16 @@ def _is_ours(path):
 
 def make(options, root=ROOT):
     """Write the zip that is asked for -> in words, what it is. Raises Refused or OSError."""
-    if options.instructor and (options.notebooks or options.colab):
-        raise Refused("--notebooks and --colab are for students; leave out --instructor")
+    if options.instructor and (options.notebooks or options.colab or options.lab):
+        raise Refused("--lab, --notebooks and --colab are for students; leave out --instructor")
+    if options.lab and options.notebooks:
+        raise Refused("a lab has its notebooks from PLANS.md; leave out --notebooks or --lab")
+    if options.due and not options.lab:
+        raise Refused("--due stands on the sheet of a lab; add --lab")
+    try:
+        lab = read_lab(options.lab) if options.lab else None
+    except ValueError as error:
+        raise Refused(str(error)) from None
     data = CIFAR10 if options.with_data else ()
     if missing := [name for name in data if not (root / name).is_file()]:
         raise Refused(f"{missing[0]} is missing; `python -m swin_cifar train` fetches CIFAR-10")
@@ -164,9 +219,11 @@ def make(options, root=ROOT):
     else:
         where = "CIFAR-10 is in `data`." if data else "CIFAR-10 (170 MB) is fetched when it is first needed."
         colab = (options.colab, options.branch) if options.colab else None
-        files = student_files(root, options.notebooks, where, colab)
+        chosen = lab.notebooks if lab else options.notebooks
+        files = student_files(root, chosen, where, colab, lab, options.due)
         numbers = sorted(Path(name).name[:2] for name in files if name.endswith(".ipynb"))
-        kind = "-".join(["students", *(numbers if options.notebooks else ())])
+        part = [f"lab-{options.lab}"] if lab else numbers if options.notebooks else []
+        kind = "-".join(["students", *part])
         inside = f"notebooks {' '.join(numbers)} without outputs, solutions, answers and notes"
     files |= {name: root / name for name in data}
     path = options.out
@@ -182,6 +239,8 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--instructor", action="store_true", help="everything, with all answers")
+    parser.add_argument("--lab", type=int, help="what this lab of PLANS.md needs, and a sheet LAB.md")
+    parser.add_argument("--due", default="", metavar="TEXT", help="until when the lab is handed in")
     parser.add_argument("--notebooks", nargs="+", metavar="NN", help="these alone, such as 02 03 04")
     parser.add_argument("--with-data", action="store_true", help="CIFAR-10, too: 177 MB more")
     parser.add_argument(

@@ -2,7 +2,8 @@
 
     submissions.py   a folder or zip -> students, their notebooks, the cells of each exercise
     flags.py         what a person should look at: forbidden words in the code, equal code, changed checks
-    results.py       what becomes of an attempt, points, limits
+    labs.py          what counts in each lab of PLANS.md
+    results.py       what becomes of an attempt, points by the check and by hand, limits
     hidden.py        other inputs than those of the notebook, for all exercises
     wire.py          tensors and numbers between two processes, as data alone
     layers.py        layers that hidden inputs need

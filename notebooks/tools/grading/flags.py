@@ -1,18 +1,34 @@
 """What a person should look at. A flag is no proof and takes no points: a short function is often equal."""
 
 import ast
+import io
 import re
+import tokenize
+from collections import Counter
+from functools import cache
 
 from progress import NOTEBOOKS
 
-from grading.submissions import plain
+from grading.submissions import is_original, plain, read_originals
 
-LONG_ENOUGH = 60  # parts of the code: below this, two honest students write the same
+LONG_ENOUGH = 140  # parts of the code: below this, two honest students write the same
+SHORT = "like the course's own, as are others of this notebook; short, so an honest answer may be"
 READS_ANSWERS = {"answer", "answers", "mistakes", "verdict"}  # after a point; a variable may be called so
 CHECKS = {"check", "core", "watch", "in_use", "EXERCISES", "package_pieces", "solutions", "course"}
 REACHES_OUT = {
     *("sys", "os", "gc", "inspect", "ctypes", "subprocess", "socket", "importlib", "builtins", "threading"),
-    *("signal", "multiprocessing", "pickle", "linecache", "open", "eval", "exec", "compile", "__import__"),
+    *(
+        "signal",
+        "resource",
+        "multiprocessing",
+        "pickle",
+        "linecache",
+        "open",
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+    ),
     *("globals", "settrace", "_getframe", "__globals__", "__code__", "__subclasses__", "__builtins__"),
     *("getattr", "setattr", "delattr", "vars", "__dict__", "__class__", "__loader__", "__mro__", "__base__"),
 }
@@ -64,7 +80,7 @@ def of_notebook(original, cells):
     for cell, source in cells:
         for node in ast.walk(_tree(source)):
             for target in getattr(node, "targets", [getattr(node, "target", None)]):
-                if isinstance(target, ast.Attribute) and source != known.get(cell):
+                if isinstance(target, ast.Attribute) and not is_original(cell, source, original):
                     words = ast.unparse(target)
                     if re.match(r"(check|core|course|swin_cifar|torch|my_swin|watch)\b", words):
                         found.append(f"assigns to `{words}`")
@@ -72,51 +88,152 @@ def of_notebook(original, cells):
 
 
 def equal_code(attempts, names):
-    """[(student, Attempt)] -> {(student, exercise): a line} for code that is the same but for its names.
+    """[(student, Attempt)] -> {(student, exercise): a line} for code that is the same, or nearly.
 
-    `names`: {student: what to call them}; two may have the same.
+    `names`: {student: what to call them}; two may have the same. A short function alone is no sign, since
+    honest answers are the same: of the course's own code, those of a notebook count together. A comment that
+    two have in common is a sign, however short the function is.
     """
-    groups, found = {}, {}
+    owners, sizes, found = {}, Counter(), {}
+    own = [*_own_code()]
+    for name, _, source in own:
+        for sign in (_form(source), *_comments(source)):
+            owners.setdefault((name, sign), set()).add(None)
+    numbers = {name: number for name, number, _ in own if number}
+    forms = {}
     for student, attempt in attempts:
-        if form := _form(attempt.own):
-            groups.setdefault((attempt.name, form), []).append(student)
-    solutions = {(name, _form(source)) for name, source in _solutions()}
-    for (name, form), students in groups.items():
-        for student in students:
-            others = ["the course's own"] if (name, form) in solutions else []
-            others += [names[other] for other in students if other != student]
-            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-            if others:
-                found[student, name] = f"the same code as {', '.join(others[:5])}{more}"
+        form, name = _form(attempt.own), attempt.name
+        size = sum(1 for _ in ast.walk(_tree(attempt.own)))
+        signs = set(_comments(attempt.own)) | ({form} if size >= LONG_ENOUGH else set())
+        forms[student, name] = form, signs
+        for sign in signs:
+            owners.setdefault((name, sign), set()).add(student)
+        if None in owners.get((name, form), ()):
+            sizes[student, numbers.get(name)] += size
+    for (student, name), (form, signs) in forms.items():
+        who = set().union(*(owners[name, sign] for sign in signs)) - {student}
+        others = ["the course's own"] * (None in who) + [names[other] for other in names if other in who]
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        if others:
+            found[student, name] = f"the same code as {', '.join(others[:5])}{more}"
+        elif None in owners.get((name, form), ()) and sizes[student, numbers.get(name)] >= LONG_ENOUGH:
+            found[student, name] = SHORT
     return found
 
 
-def _solutions():
-    """(name, source): those of the course, and what the package has under the same name."""
+def _own_code():
+    """(name, number of the notebook or "", source): solutions, and what the package has under a name."""
     for path in NOTEBOOKS.glob("solutions/*.py"):
-        yield path.stem[3:], path.read_text(encoding="utf-8")
+        yield path.stem[3:], path.stem[:2], path.read_text(encoding="utf-8")
     for path in (*NOTEBOOKS.parent.glob("swin_cifar/*.py"), NOTEBOOKS / "course" / "package_pieces.py"):
         source = path.read_text(encoding="utf-8")
         for node in ast.parse(source).body:
             if isinstance(node, ast.FunctionDef):
-                yield node.name, ast.get_source_segment(source, node)
+                yield node.name, "", ast.get_source_segment(source, node)
+
+
+def _comments(source):
+    """-> the comments of three words or more; one of shapes alone is written by many."""
+    try:
+        tokens = [*tokenize.generate_tokens(io.StringIO(plain(source)).readline)]
+    except (tokenize.TokenError, SyntaxError):
+        return []
+    texts = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    return [text for text in texts if len(re.findall(r"[A-Za-z]{3,}", text)) >= 3 and text not in _given()]
+
+
+@cache
+def _given():
+    """All notebooks in one text: what a skeleton says, everybody has."""
+    return "\n".join(source for original in read_originals().values() for _, source in original.cells)
 
 
 def _form(source):
-    """The code with its variables numbered, without texts that stand alone; "" where it is short."""
-    tree, numbers = _tree(source), {}
-    tree.body = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
+    """What the code does, without what is easily changed.
+
+    Its variables are numbered. Left out are texts, hints of types, imports, what only prints or refuses
+    its input, other names for the same, and the sizes for `view` and `reshape`: of right answers these
+    are equal, -1 or not.
+    """
+    try:
+        return _short_form(source)
+    except RecursionError:
+        return ""
+
+
+def _short_form(source):
+    tree = Shorter().visit(_tree(source))
+    for _ in range(3):  # what only a dropped line has needed
+        loaded = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        tree = Unused(loaded).visit(tree)
+    numbers = {}
     own = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     own |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     for node in ast.walk(tree):
         for field in ("id", "arg"):
             if getattr(node, field, None) in own and isinstance(node, (ast.Name, ast.arg)):
                 setattr(node, field, f"v{numbers.setdefault(getattr(node, field), len(numbers))}")
-        if isinstance(getattr(node, "body", None), list):
-            alone = [each for each in node.body if isinstance(each, ast.Expr)]
-            texts = [each for each in alone if isinstance(each.value, ast.Constant)]
-            node.body = [each for each in node.body if each not in texts] or [ast.Pass()]
-        for hint in ("annotation", "returns"):
-            if hasattr(node, hint) and not isinstance(node, ast.AnnAssign):
-                setattr(node, hint, None)
-    return ast.dump(tree) if sum(1 for _ in ast.walk(tree)) >= LONG_ENOUGH else ""
+    return ast.dump(tree)
+
+
+class Shorter(ast.NodeTransformer):
+    """Drops what a copy may lack without doing less."""
+
+    def __init__(self):
+        self.same = {}  # other names
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_arg(self, node):
+        return ast.arg(node.arg)
+
+    def visit_Import(self, node):
+        return None
+
+    visit_ImportFrom = visit_Assert = visit_Import
+
+    def visit_If(self, node):
+        if all(isinstance(each, ast.Raise) for each in node.body) and not node.orelse:
+            return None
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_Expr(self, node):
+        value = node.value
+        alone = isinstance(value, ast.Constant) or (
+            isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
+        )
+        return None if alone else self.generic_visit(node)
+
+    def visit_Assign(self, node):
+        if isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
+            self.same[node.targets[0].id] = self.same.get(node.value.id, node.value.id)
+            return None
+        return self.generic_visit(node)
+
+    def visit_Name(self, node):
+        return ast.Name(self.same.get(node.id, node.id), node.ctx)
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("view", "reshape"):
+            node.func.attr = "view"
+            node.args = [ast.Constant(len(node.args))]
+        return node
+
+
+class Unused(ast.NodeTransformer):
+    """Drops variables that nothing reads."""
+
+    def __init__(self, loaded):
+        self.loaded = loaded
+
+    def visit_Assign(self, node):
+        names = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        plain_names = all(isinstance(target, (ast.Name, ast.Tuple)) for target in node.targets)
+        return None if plain_names and not names & self.loaded else node

@@ -14,6 +14,7 @@ from course.check.bug_hunt import MASKS
 from course.check.core import as_tensor, sample_images
 from course.check.your_pictures import described
 from grading.layers import Counting, Logits
+from grading.sandbox import in_words
 from swin_cifar.config import SwinConfig, TrainConfig
 from swin_cifar.model import SwinTransformer
 from swin_cifar.windows import shifted_window_mask
@@ -28,23 +29,13 @@ def cases(exercise, seed):
             found = exercise.cases()
         torch.manual_seed(seed + 1)
         for inputs in MORE.get(exercise.name, lambda r: [])(random.Random(seed)):
-            found[f"other inputs, {len(found) + 1}: {_described(inputs)}"] = inputs
+            found[f"other inputs, {len(found) + 1}: {in_words(inputs)}"] = inputs
     return found
 
 
 def own_call(name):
     """-> {"call": ...} in place of the exercise's, where its own looks into the student's process."""
     return {"call": OWN_CALL[name]} if name in OWN_CALL else {}
-
-
-def _described(inputs):
-    words = []
-    for each in inputs:
-        if isinstance(each, torch.Tensor):
-            words.append("×".join(map(str, each.shape)) or "a number")
-        elif isinstance(each, (int, float, tuple, str)):
-            words.append(f"{each:.4g}" if isinstance(each, float) else str(each))
-    return ", ".join(words)
 
 
 # --- inputs ------------------------------------------------------------------------------

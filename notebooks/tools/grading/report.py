@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from grading.results import PASSED
+from grading.results import BY_HAND, PASSED, plain
 
 CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 KEYS = ("Identifier", "Submission ID", "ID", "Student", "Full name")
@@ -16,7 +16,8 @@ PAGE = """<!doctype html>
 body {{ font: 17px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
 table {{ border-collapse: collapse; width: 100% }}
 th, td {{ text-align: left; vertical-align: top; padding: .4em .8em .4em 0; border-bottom: 1px solid #aaa }}
-td:first-child {{ font-family: monospace }}
+td:first-child, pre {{ font-family: monospace }}
+pre {{ white-space: pre-wrap; background: #f3f3f3; padding: .6em }}
 </style>
 <h1>{name}</h1>
 <p><strong>{points} of {of} points.</strong></p>
@@ -27,28 +28,30 @@ td:first-child {{ font-family: monospace }}
 
 def write_rows(path, students):
     """[(Student, [Row])] -> a line for each student and exercise."""
-    head = ["student", "id", "notebook", "exercise", "result", "points", "of", "says", "flags"]
+    head = ["student", "id", "notebook", "exercise", "result", "points", "of", "says", "flags", "late"]
     lines = []
     for student, rows in students:
         who = [_text(student.name), student.id]
         for row in rows:
-            says = " ".join(row.result.says.split())
+            says = _says(row)
             what = [row.notebook, row.exercise, row.result.outcome, _number(row.points), _number(row.of)]
-            lines.append([*who, *what, says, "; ".join(row.flags)])
-        lines += [[*who, "", "", "not read", "", "", _text(remark), ""] for remark in student.remarks]
+            lines.append([*who, *what, says, "; ".join(row.flags), _late(student)])
+        lines += [
+            [*who, *["", "", "not read", "", ""], _text(r), "", _late(student)] for r in student.remarks
+        ]
     _write(path, [head, *lines])
 
 
 def write_totals(path, students):
     """A line for each student: the names that platforms know them by, the sum, and each exercise's points."""
     names = list(dict.fromkeys(row.exercise for _, rows in students for row in rows))
-    head = ["Student", "ID", "Identifier", "Grade", "Maximum Grade", "Feedback comments", *names]
+    head = ["Student", "ID", "Identifier", "Grade", "Maximum Grade", "Late", "Feedback comments", *names]
     lines = []
     for student, rows in students:
         identifier = f"Participant {student.id}" if student.id else ""
         points = {row.exercise: _number(row.points) for row in rows}
         who = [_text(student.name), student.id, identifier, _number(total(rows)), _number(most(rows))]
-        lines.append([*who, comment(rows)] + [points.get(name, "") for name in names])
+        lines.append([*who, _late(student), comment(rows)] + [points.get(name, "") for name in names])
     _write(path, [head, *lines])
 
 
@@ -84,14 +87,14 @@ def fill(roster, path, students, column):
             head.append(name)
     known = {}  # two students of one name are known by their numbers alone
     for student, rows in students:
-        for word in {_plain(student.id), _plain(student.name)} - {""}:
+        for word in {plain(student.id), plain(student.name)} - {""}:
             known[word] = (None, []) if word in known else (student, rows)
     left = [student for student, _ in students]
     for line in lines:
         line += [""] * (len(head) - len(line))
         if line[0].strip() == "Points Possible":
             line[head.index(wanted)] = _number(max((most(rows) for _, rows in students), default=0))
-        student, rows = known.get(_plain(line[head.index(key)]), (None, []))
+        student, rows = known.get(plain(line[head.index(key)]), (None, []))
         if student:
             left = [other for other in left if other is not student]
             line[head.index(wanted)] = _number(total(rows))
@@ -101,10 +104,6 @@ def fill(roster, path, students, column):
     return [student.name for student in left]
 
 
-def _plain(text):
-    return re.sub(r"^participant\s+", "", text.strip().lower())
-
-
 def write_gradescope(path, rows, remarks):
     """`results.json`, which Gradescope reads when its autograder has run this for one student."""
     tests = [
@@ -112,7 +111,7 @@ def write_gradescope(path, rows, remarks):
             "name": f"{row.notebook} {row.exercise}",
             "score": row.points,
             "max_score": row.of,
-            "output": f"{row.result.outcome}. {row.result.says}".strip(),
+            "output": f"{row.result.outcome}. {_says(row)}".strip(),
         }
         for row in rows
     ]
@@ -122,17 +121,20 @@ def write_gradescope(path, rows, remarks):
 
 def write_page(folder, student, rows):
     """A student's page, in the folder that Moodle takes back as a zip, if it came from there."""
-    safe = re.sub(r"[^\w .-]", "_", f"{student.name}_{student.id}".strip("_"))
+    safe = re.sub(r"[^\w .'-]", "_", f"{student.name}_{student.id}".strip("_"))
     place = folder / (f"{safe}_assignsubmission_file_/feedback.html" if student.moodle else f"{safe}.html")
     place.parent.mkdir(parents=True, exist_ok=True)
     tables = ""
+    rows = [row for row in rows if row.of or row.points]  # not what is voluntary
     for notebook in dict.fromkeys(row.notebook for row in rows):
-        if notebook not in student.notebooks:
+        by_hand = any(row.given for row in rows if row.notebook == notebook)
+        if notebook and notebook not in student.notebooks and not by_hand:
             tables += f"<p>Notebook {html.escape(notebook)} was not handed in.</p>\n"
             continue
         lines = "".join(_line(row) for row in rows if row.notebook == notebook)
         head = "<tr><th>exercise<th>result<th>points<th>what the check says"
-        tables += f"<h2>Notebook {html.escape(notebook)}</h2>\n<table>\n{head}\n{lines}</table>\n"
+        title = f"Notebook {html.escape(notebook)}" if notebook else "What you chose, and points by hand"
+        tables += f"<h2>{title}</h2>\n<table>\n{head}\n{lines}</table>\n"
     remarks = "".join(f"<p>Not graded: {html.escape(remark)}</p>\n" for remark in student.remarks)
     sums = {"points": _number(total(rows)), "of": _number(most(rows))}
     page = PAGE.format(name=html.escape(student.name), remarks=remarks, tables=tables, **sums)
@@ -140,17 +142,29 @@ def write_page(folder, student, rows):
 
 
 def _line(row):
-    says = html.escape(" ".join(row.result.says.split()))
+    says = html.escape(_says(row))
+    if row.code:
+        says += f"<details><summary>your code</summary><pre>{html.escape(row.code)}</pre></details>"
     points = f"{_number(row.points)} of {_number(row.of)}"
     return f"<tr><td>{html.escape(row.exercise)}<td>{row.result.outcome}<td>{points}<td>{says}\n"
+
+
+def _says(row):
+    return " ".join(f"{row.given} {row.result.says}".split())
+
+
+def _late(student):
+    return "LATE" if student.late else ""
 
 
 def comment(rows):
     """One line for a platform's field of feedback."""
     rows = [row for row in rows if row.of]  # not what is voluntary
-    passed = sum(row.result.outcome == PASSED for row in rows)
-    others = [f"{row.exercise} {row.result.outcome}" for row in rows if row.result.outcome != PASSED]
-    return f"{passed} of {len(rows)} exercises passed" + (f"; {', '.join(others)}" if others else "")
+    checked = [row for row in rows if row.result.outcome != BY_HAND]
+    passed = sum(row.result.outcome == PASSED for row in checked)
+    others = [f"{row.exercise} {row.result.outcome}" for row in checked if row.result.outcome != PASSED]
+    others += [f"{row.exercise}: {row.given}" for row in rows if row.given]
+    return f"{passed} of {len(checked)} exercises passed" + (f"; {', '.join(others)}" if others else "")
 
 
 def total(rows):
@@ -162,11 +176,12 @@ def most(rows):
 
 
 def _number(value):
-    return f"{value:g}"
+    return f"{round(value, 4):g}"
 
 
 def _write(path, lines):
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
+    """With a mark at its beginning, so that Excel reads "Müller"; platforms read it, too."""
+    with Path(path).open("w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file).writerows(lines)
 
 

@@ -7,7 +7,7 @@ import symtable
 import zipfile
 import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,9 @@ from progress import NOTEBOOKS, exercises
 LARGEST = 50 * 2**20  # bytes of a notebook; all notebooks of a student's zip have at most four times that
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError)
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_")  # Jane Doe_123_assignsubmission_file_
-CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d+)_(?P<file>\d+)_.")  # doe_LATE_123_4567_x.ipynb
+CANVAS = re.compile(
+    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<file>\d+)_."
+)  # doe_LATE_123_4567_x.ipynb
 GRADESCOPE = re.compile(r"(?P<name>submission_(?P<id>\d+))$")  # a folder submission_123
 
 
@@ -31,6 +33,7 @@ class Student:
     moodle: bool = False
     notebooks: dict = field(default_factory=dict)  # {"04": [(id of a cell, its source)]}
     remarks: list = field(default_factory=list)  # one line for each file that could not be used
+    late: bool = False  # as Canvas says in names of files
 
 
 @dataclass
@@ -60,9 +63,10 @@ def collect(path, one=False, originals=None):
     files = sorted(files if one else _without_a_folder_around(files), key=lambda file: file[0])
     students, canvas = {}, _are_canvas({parts[0] for parts, _ in files})
     for parts, found in files:
-        name, number = (path.stem, "") if one else _whose(parts, canvas)
+        name, number, late = (path.stem, "", False) if one else _whose(parts, canvas)
         moodle = bool(MOODLE.match(parts[0]))
         student = students.setdefault((number or name).lower(), Student(name, number, moodle))
+        student.late |= late
         file = "/".join(parts)
         if isinstance(found, Unreadable):
             student.remarks.append(f"{file}: {found}")
@@ -179,11 +183,11 @@ def _are_canvas(names):
 
 
 def _whose(parts, canvas):
-    """-> the name and number of the student, from the first part of a file's name."""
+    """-> the name and number of the student, is it late, from the first part of a file's name."""
     for pattern in (MOODLE, GRADESCOPE, *[CANVAS] * canvas):
         if found := pattern.match(parts[0]):
-            return found["name"], found["id"]
-    return re.sub(r"\.(ipynb|zip)$", "", parts[0], flags=re.IGNORECASE), ""
+            return found["name"], found["id"], bool(found.groupdict().get("late"))
+    return re.sub(r"\.(ipynb|zip)$", "", parts[0], flags=re.IGNORECASE), "", False
 
 
 # --- notebooks ---------------------------------------------------------------------------
@@ -210,6 +214,10 @@ def read_notebook(data):
 class Original:
     cells: list  # [(id, source)] of the code cells
     exercises: list  # names, in the notebook's order
+
+    @cached_property
+    def texts(self):
+        return {_lines(source) for _, source in self.cells}
 
 
 def read_originals(folder=NOTEBOOKS):
@@ -254,8 +262,9 @@ def attempt(original, cells, name):
     the student's own, then the original notebook's imports and functions. Nothing else of the notebook runs.
     """
     skeleton = f"{name.replace('_', '-')}-skeleton"
-    texts = {_lines(source) for _, source in original.cells}
-    own = [(cell, source) for cell, source in cells if source.strip() and _lines(source) not in texts]
+    own = [
+        (cell, source) for cell, source in cells if source.strip() and not is_original(cell, source, original)
+    ]
     written = dict(own).get(skeleton)
     if written is None or not _defines(written, name):
         elsewhere = [(cell, source) for cell, source in own if _defines(source, name)]
@@ -273,6 +282,15 @@ def attempt(original, cells, name):
         return Attempt(name, problem=f"The cell does not define `{name}`: keep the name.", own=written)
     own = [pair for pair in own if pair != (skeleton, written)] + [(skeleton, written)]
     return _with_what_it_needs(name, own, original)
+
+
+def is_original(cell, source, original):
+    """Is it one of the notebook's cells, or, as in a handout, one with lines left out or after a "#"?"""
+    lines = _lines(source)
+    if lines in original.texts or cell.endswith("-skeleton"):
+        return lines in original.texts
+    known = dict(original.cells).get(cell, "")
+    return {line.removeprefix("# ") for line in lines} <= {line.removeprefix("# ") for line in _lines(known)}
 
 
 def _with_what_it_needs(name, own, original):
