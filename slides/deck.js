@@ -29,6 +29,8 @@ function fit(section) {
 const PRINT = location.search.includes("print-pdf");
 const NOTES = location.search.includes("notes");
 if (PRINT) for (const point of document.querySelectorAll("li.fragment")) point.classList.remove("fragment");
+// What moves on the screen has a page for each of its three frames.
+if (PRINT) for (const frame of document.querySelectorAll(".frames img + img")) frame.classList.add("fragment");
 
 function notesAfterAnswers() {
   const number = (page) => page?.querySelector("section")?.dataset.slide;
