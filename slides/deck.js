@@ -41,10 +41,16 @@ function notesAfterAnswers() {
 }
 
 MathJax.startup.promise.then(() => {
+  for (const formula of MathJax.startup.document.math) {
+    formula.typesetRoot.setAttribute("role", "img");
+    formula.typesetRoot.setAttribute("aria-label", formula.math.trim()); // read aloud as TeX
+  }
   for (const moment of ["ready", "pdf-ready"])
     Reveal.on(moment, () => {
       Reveal.getSlides().forEach(fit);
       notesAfterAnswers();
+      // reveal.js hides all slides but one from screen readers, on paper too
+      if (PRINT) for (const page of document.querySelectorAll("section[aria-hidden]")) page.removeAttribute("aria-hidden");
       document.body.dataset.fitted = moment; // browser.mjs waits for it
     });
   Reveal.initialize({
