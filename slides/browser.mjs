@@ -96,7 +96,8 @@ function look(LETTERS) {
 
 async function print(deck) {
   const [page, complaints] = await open(deck, `?print-pdf&${extra}`, "pdf-ready");
-  await page.pdf({ path: deck.replace(/\.html$/, ".pdf"), preferCSSPageSize: true, printBackground: true });
+  const reading = { tagged: true, outline: true }; // for screen readers: alternative texts, headings, bookmarks
+  await page.pdf({ path: deck.replace(/\.html$/, ".pdf"), preferCSSPageSize: true, printBackground: true, ...reading });
   for (const complaint of complaints) console.log(`${deck}: ${complaint}`);
   await page.close();
   return complaints.length;

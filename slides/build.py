@@ -2,7 +2,7 @@
 
     python slides/build.py                                    # all decks and lectures, into slides/decks
     python slides/build.py notebooks/07_shifted_windows.ipynb --pdf
-    python slides/build.py --speaker "Ada Lovelace" --date "3 May" --place "Room 5"
+    python slides/build.py --speaker "Ada Lovelace" --date "3 May" --place "Room 5" --link example.org/swin
 
 The lectures, lecture_45.html, lecture_60.html and lecture_90.html, are slides chosen from all notebooks, in
 the frame of slides/lecture.ipynb: a title, an outline (written here), a summary, references.
@@ -25,7 +25,8 @@ stays on the slide before.
         "source": true,                            what it printed is Python: with colours
         "layout": "side",                          text on the left, the rest on the right; or "title"
         "notes": ["What to say."],                 seen by the speaker alone (key S)
-        "lecture": 60                              45, 60 or 90: the shortest lecture that has the slide
+        "lecture": 60,                             45, 60 or 90: the shortest lecture that has the slide
+        "minutes": 3.0                             how long it is shown in a lecture; 1.5 if left out
     }
 """
 
@@ -52,11 +53,12 @@ HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "notebooks"
 TYPES = {  # what the values of "slide" are; lists hold lines, or the first and the last one
     **{"title": str, "layout": str, "show": str, "steps": bool, "source": bool, "lecture": int},
-    **{"text": list, "notes": list, "code_lines": list, "output_lines": list},
+    **{"text": list, "notes": list, "code_lines": list, "output_lines": list, "minutes": float},
 }
 SHOW = ("output", "code", "both", "nothing", "reveal")
 LAYOUTS = ("rows", "side", "title")
 LECTURES = (45, 60, 90)  # minutes
+MINUTES = 1.5  # of a slide
 STYLE = "default"  # of pygments: all its colours can be read on the pale grey of deck.css
 BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser", "microsoft-edge")
 
@@ -77,6 +79,7 @@ class Slide:
     blocks: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     lecture: int = 0  # minutes of the shortest lecture that has it, 0 = none
+    minutes: float = MINUTES
     part: str = ""  # of a lecture: which notebook it is from
 
 
@@ -94,7 +97,8 @@ def read_slides(notebook):
             title = about.get("title") or _heading(cell)
             if not title:
                 raise _problem(cell, "a slide needs a title")
-            slides.append(Slide(title, about.get("layout", "rows"), lecture=about.get("lecture", 0)))
+            numbers = about.get("lecture", 0), about.get("minutes", MINUTES)
+            slides.append(Slide(title, about.get("layout", "rows"), [], [], *numbers))
         elif not slides:
             raise _problem(cell, "the first cell of a deck must be of the type 'slide'")
         slides[-1].blocks += _blocks(cell, about, kind == "fragment")
@@ -130,7 +134,7 @@ def _checked(cell):
     for key, choices in (("show", SHOW), ("layout", LAYOUTS)):
         if about.get(key, choices[0]) not in choices:
             raise _problem(cell, f"{key!r} is none of {', '.join(choices)}")
-    for key in ("title", "layout", "lecture"):
+    for key in ("title", "layout", "lecture", "minutes"):
         if key in about and kind != "slide":
             raise _problem(cell, f"{key!r} belongs to a cell of the type 'slide'")
     return ("stay" if kind == "-" else kind), about
@@ -180,7 +184,7 @@ def _outputs(cell, chosen, source):
 
 
 def _picture(png, about):
-    """A PNG in base64 -> HTML. What moves is followed by three of its frames, for paper."""
+    """A PNG in base64 -> HTML. What moves is followed by three of its frames, a page each on paper."""
     alt = html.escape(about.get("alt", ""))
     letters = ""  # in shares of the picture's width, so that browser.mjs knows their size
     if about.get("width"):
@@ -191,13 +195,15 @@ def _picture(png, about):
     if not last:
         return tag
     frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
-    return f"{tag}<div class='frames'>{''.join(_still(frames[i]) for i in (0, last // 2, last))}</div>"
+    stills = zip(("Beginning", "Middle", "End"), (0, last // 2, last))
+    stills = (_still(frames[i], f"{when} of what moves: {alt}") for when, i in stills)
+    return f"{tag}<div class='frames'>{''.join(stills)}</div>"
 
 
-def _still(frame):
+def _still(frame, alt):
     small = io.BytesIO()
     frame.quantize(256).save(small, "PNG", optimize=True)
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}">'
+    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}">'
 
 
 def _lines(cell, text, chosen):
@@ -280,10 +286,10 @@ def read_file(path):
         raise SystemExit(f"{path}: {error}") from None
 
 
-def lecture(paths, minutes, *who):
+def lecture(paths, minutes, *who, link=""):
     """-> the slides of a lecture of 45, 60 or 90 minutes: those of all notebooks, in the frame.
 
-    `who`: words for the title, such as name, date and place.
+    `who`: words for the title, such as name, date and place; `link`: an address for the last slide.
     """
     title, outline, *end = read_file(HERE / "lecture.ipynb")
     chosen, parts = [], []
@@ -295,8 +301,22 @@ def lecture(paths, minutes, *who):
         chosen += [replace(slide, part=f"{path.stem[:2]} {slides[0].title}") for slide in mine]
     if any(who):
         title = _begins_with(title, [html.escape(" · ".join(filter(None, who)))])
+    if link:
+        end[-1] = _begins_with(end[-1], [f"**{html.escape(link)}**"])
     outline = _begins_with(outline, ["| notebook | |", "|---|---|", *parts])
-    return [title, outline, *chosen, *end]
+    return _with_clock([title, outline, *chosen, *end])
+
+
+def _with_clock(slides):
+    """The notes of each slide begin with the minutes from the beginning; the last stays for questions."""
+    at, timed = 0.0, []
+    for slide in slides:
+        clock = f"Minute {at:g}" + (
+            f" to {at + slide.minutes:g}" if slide is not slides[-1] else " to the end"
+        )
+        timed.append(replace(slide, notes=[f"**{clock}**", *slide.notes]))
+        at += slide.minutes
+    return timed
 
 
 def _begins_with(slide, lines):
@@ -334,6 +354,7 @@ def main(arguments=None):
     parser.add_argument("--notes", action="store_true", help="with --pdf: notes on a page after each slide")
     for word in ("speaker", "date", "place"):
         parser.add_argument(f"--{word}", default="", help="for the title of the lectures")
+    parser.add_argument("--link", default="", help="where the class finds the notebooks: on the last slide")
     parser.add_argument("--check", action="store_true", help="look at each slide: pictures into OUT/pictures")
     options = parser.parse_args(arguments)
     if options.notes and not options.pdf:
@@ -344,7 +365,9 @@ def main(arguments=None):
         raise SystemExit("two of these notebooks have the same name, and so would their decks")
     if not options.notebooks:
         who = options.speaker, options.date, options.place
-        contents |= {f"lecture_{minutes}": lecture(paths, minutes, *who) for minutes in LECTURES}
+        contents |= {
+            f"lecture_{minutes}": lecture(paths, minutes, *who, link=options.link) for minutes in LECTURES
+        }
     fetch_packages()
     decks = [write(slides, name, options.out) for name, slides in contents.items()]
     print(f"{len(decks)} decks in {options.out}")

@@ -29,6 +29,8 @@ function fit(section) {
 const PRINT = location.search.includes("print-pdf");
 const NOTES = location.search.includes("notes");
 if (PRINT) for (const point of document.querySelectorAll("li.fragment")) point.classList.remove("fragment");
+// What moves on the screen has a page for each of its three frames.
+if (PRINT) for (const frame of document.querySelectorAll(".frames img + img")) frame.classList.add("fragment");
 
 function notesAfterAnswers() {
   const number = (page) => page?.querySelector("section")?.dataset.slide;
@@ -39,10 +41,16 @@ function notesAfterAnswers() {
 }
 
 MathJax.startup.promise.then(() => {
+  for (const formula of MathJax.startup.document.math) {
+    formula.typesetRoot.setAttribute("role", "img");
+    formula.typesetRoot.setAttribute("aria-label", formula.math.trim()); // read aloud as TeX
+  }
   for (const moment of ["ready", "pdf-ready"])
     Reveal.on(moment, () => {
       Reveal.getSlides().forEach(fit);
       notesAfterAnswers();
+      // reveal.js hides all slides but one from screen readers, on paper too
+      if (PRINT) for (const page of document.querySelectorAll("section[aria-hidden]")) page.removeAttribute("aria-hidden");
       document.body.dataset.fitted = moment; // browser.mjs waits for it
     });
   Reveal.initialize({

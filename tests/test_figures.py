@@ -11,6 +11,7 @@ from PIL import Image, ImageSequence
 
 from course.figures import (
     draw_attention,
+    draw_heat,
     draw_regions,
     draw_top2,
     draw_window_of,
@@ -39,6 +40,25 @@ from course.figures import (
 )
 from swin_cifar import History, create_model, model_config, relative_position_index, train_config
 from swin_cifar.history import Epoch
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_numbers_in_a_heat_map_stand_out(signed):
+    """From all colours of the scale by 4.5 : 1, as WCAG 2 asks for small letters."""
+
+    def luminance(rgb):
+        parts = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in rgb]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    _, (ax,) = panels(1, 1)
+    values = torch.linspace(-1 if signed else 0, 1, 101)[None]
+    draw_heat(ax, values, signed=signed, numbers="{:.2f}")
+    image = ax.images[0]
+    assert len(ax.texts) == 101
+    for text, value in zip(ax.texts, values[0].tolist()):
+        letters = {"black": 0, "white": 1}[text.get_color()]
+        dark, pale = sorted((letters, luminance(image.cmap(image.norm(value))[:3])))
+        assert (pale + 0.05) / (dark + 0.05) > 4.4, value
 
 
 def test_differences_are_sorted_by_their_mean():

@@ -21,7 +21,6 @@ from test_slides import build
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-MINUTES_A_SLIDE = Fraction(3, 2)
 LECTURES = (45, 60, 90)
 FRAME = 3  # title, outline, summary; one more stands during the questions
 CLASS = 120  # minutes of a lab in class
@@ -76,17 +75,20 @@ def minutes(names):
 
 
 def slides_of(notebook, lecture):
-    """-> how many slides of the notebook are in the lecture of so many minutes"""
-    cells = nbformat.read(NOTEBOOKS[notebook], as_version=4).cells
-    return sum(cell.metadata.get("slide", {}).get("lecture", 999) <= lecture for cell in cells)
+    """-> the slides of the notebook that are in the lecture of so many minutes: how long each is shown"""
+    about = [
+        cell.metadata.get("slide", {}) for cell in nbformat.read(NOTEBOOKS[notebook], as_version=4).cells
+    ]
+    shown = [each for each in about if each.get("lecture", 999) <= lecture]
+    return [Fraction(each.get("minutes", build.MINUTES)) for each in shown]
 
 
 @pytest.mark.parametrize("lecture", LECTURES)
 def test_the_minutes_of_a_lecture_are_those_of_its_slides(lecture):
     (rows,) = tables_of(section(INSTRUCTORS, "Lectures"))
     said = {row["from"]: number(row[str(lecture)]) for row in rows}
-    counted = {name: slides_of(name, lecture) * MINUTES_A_SLIDE for name in NOTEBOOKS}
-    counted |= {"title, outline": 2 * MINUTES_A_SLIDE, "summary": MINUTES_A_SLIDE}
+    counted = {name: sum(slides_of(name, lecture)) for name in NOTEBOOKS}
+    counted |= {"title, outline": 2 * Fraction(build.MINUTES), "summary": Fraction(build.MINUTES)}
     questions = lecture - sum(counted.values())
     assert {name: m for name, m in said.items() if m} == {
         name: m for name, m in (counted | {"questions": questions}).items() if m
@@ -98,7 +100,11 @@ def test_the_minutes_of_a_lecture_are_those_of_its_slides(lecture):
 def test_the_deck_of_a_lecture_holds_these_slides(lecture):
     """Those of the notebooks, the frame, and a last one."""
     slides = build.lecture(list(NOTEBOOKS.values()), lecture)
-    assert len(slides) == sum(slides_of(name, lecture) for name in NOTEBOOKS) + FRAME + 1
+    assert len(slides) == sum(len(slides_of(name, lecture)) for name in NOTEBOOKS) + FRAME + 1
+    said = [re.match(r"\*\*Minute ([\d.]+) to ([\d.]+|the end)\*\*$", slide.notes[0]) for slide in slides]
+    assert said[0][1] == "0" and said[-1][2] == "the end"
+    assert all(one[2] == other[1] for one, other in zip(said, said[1:]))
+    assert all(Fraction(one[2]) - Fraction(one[1]) in (1, Fraction(3, 2), 2, 3) for one in said[:-1])
 
 
 def test_half_a_day_has_the_minutes_of_its_title_and_of_its_notebooks():
@@ -241,26 +247,6 @@ def test_the_instructors_page_says_the_same_of_the_labs():
     assert sum(int(row["points"]) for row in rows) == 100
 
 
-def test_the_grader_is_told_the_points_of_the_labs(tmp_path, monkeypatch):
-    """The lines for --weights give each exercise its points in PLANS.md, and all others none."""
-    monkeypatch.syspath_prepend(str(ROOT / "notebooks" / "tools"))
-    from grading.results import read_weights, worth
-
-    wanted = {row["exercise"].strip("`"): float(row["points"]) for row in sum(map(handed_in, LABS), [])}
-    for row in CHOICE:
-        names = re.findall(r"`(\w+)`", row["exercises, 6 points together"])
-        wanted |= {name: 6 / len(names) for name in names}
-    rows = next(t for t in tables_of(section(INSTRUCTORS, "Collect and grade")) if "lab" in t[0])
-    told = {}
-    for row in rows:
-        file = tmp_path / "weights.json"
-        file.write_text(row["file for `--weights`"].strip("`"), encoding="utf-8")
-        weights = read_weights(file)
-        for notebook in row["`--notebooks`"].split():
-            told |= {name: worth(name, weights) for name in exercises_of(notebook)}
-    assert {name: points for name, points in told.items() if points} == wanted
-
-
 # --- the exam --------------------------------------------------------------------------
 
 QUESTION = r"^### ([AB]\d+)\. .*?\((\w+), (\d+) points, notebooks? ([^)]*)\)\n(.*?)(?=^##|\Z)"
@@ -383,6 +369,19 @@ def test_the_numbers_of_an_answer_are_right(name):
 def test_every_question_with_numbers_is_computed():
     asked = {name for name, (level, *_) in QUESTIONS.items() if level == "apply"}
     assert asked <= ANSWERS.keys()
+
+
+@pytest.mark.parametrize("paper", "AB")
+def test_a_paper_is_printed_without_its_answers(paper, tmp_path, capsys):
+    main = runpy.run_path(str(ROOT / "notebooks/tools/exam.py"))["main"]
+    main([paper, "--out", str(tmp_path / "paper.html")])
+    main([paper, "--answers", "--out", str(tmp_path / "answers.html")])
+    alone, whole = ((tmp_path / f"{name}.html").read_text(encoding="utf-8") for name in ("paper", "answers"))
+    assert alone.count("<section>") == whole.count("<section>") == whole.count("Answer.</strong>") == 14
+    assert "Answer" not in alone and "notebook" not in re.findall("<h2.*?</h2>", alone)[0]
+    assert "60 points, 60 minutes" in alone and "(2 points)" in alone
+    other = "B" if paper == "A" else "A"
+    assert f">{paper}14. " in alone and f">{other}1. " not in alone
 
 
 # --- the pages -------------------------------------------------------------------------

@@ -75,6 +75,8 @@ def test_a_lecture_goes_through_the_series_in_a_frame(minutes):
         assert part[3:].replace("'", "&#39;") in outline.blocks[0].html
     assert outline.blocks[0].html.count("<tr>") == len(parts) + 1
     assert summary.title == "What to remember" and end.title == "Questions?"
+    addressed = build.lecture(PATHS, minutes, link="a.org/<b>")[-1]
+    assert "a.org/&lt;b&gt;" in addressed.blocks[0].html and "a.org" not in end.blocks[0].html
     longest = [slide.title for slide in build.lecture(PATHS, 90)]
     places = [longest.index(slide.title) for slide in slides]
     assert places == sorted(places)
@@ -140,7 +142,7 @@ def test_words_that_point_are_found(words, points):
 EXPLAINED = {
     r"\bpatch(es)?\b": r"Patch: a small square",
     r"\bMap\b|\(B, H, W, C\)": r"Map: all tokens",
-    r"\b[Cc]hannels?\b": r"Channels: the numbers",
+    r"\b[Cc]hannels?\b": r"C numbers, its channels",
     r"\bpairs\b": r"H·W tokens make \(H·W\)² pairs",
     r"\bM x M\b|\bnW\b|\bN = ": r"square windows of M x M tokens",
     r"\bpatch merging\b": r"(each|Each) square of 2 x 2.*becomes one.*patch merging",
@@ -298,6 +300,8 @@ def test_paper_gets_three_frames_of_what_moves():
     outputs = [moving("red", "lime", "blue", "black", "white")]
     (slide,) = build.read_slides(notebook_of(cell("1", outputs=outputs, title="T")))
     pictures = re.findall('base64,([^"]*)', slide.blocks[0].html)
+    alts = re.findall('alt="([^"]*)"', slide.blocks[0].html)
+    assert alts == ["moves", *(f"{when} of what moves: moves" for when in ("Beginning", "Middle", "End"))]
     stills = [Image.open(io.BytesIO(base64.b64decode(data))) for data in pictures[1:]]
     assert [still.convert("RGB").getpixel((5, 5)) for still in stills] == [
         *((255, 0, 0), (0, 0, 255), (255, 255, 255))
@@ -321,6 +325,7 @@ def test_paper_gets_three_frames_of_what_moves():
         ([cell("## T", steps="false")], "'steps' must be of type bool"),
         ([cell("## T", lecture=True)], "shortest lecture that has the slide: 45, 60 or 90"),
         ([cell("## T", lecture=50)], "shortest lecture that has the slide: 45, 60 or 90"),
+        ([cell("## T", minutes=2)], "'minutes' must be of type float"),
         ([cell("## T"), cell("more", "", title="U")], "'title' belongs to a cell of the type 'slide'"),
         ([cell("## T", "skip")], "no cell is a slide"),
         *(
@@ -496,6 +501,28 @@ def test_paper_has_a_page_for_a_question_one_for_its_answer_and_notes_on_request
         code, found = browser("pdf", [deck], notes)
         assert code == 0, found
         assert len(re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())) == pages
+
+
+def test_paper_can_be_read_aloud(browser, tmp_path):
+    """Tagged, with a language, a title, bookmarks; alternative texts of all slides arrive."""
+    slides = build.read_slides(
+        notebook_of(
+            cell("words", title="The title"),
+            cell("1", outputs=[picture("a red dot")], title="Still"),
+            cell("1", outputs=[moving("red", "lime", "blue")], title="Moving"),
+        )
+    )
+    deck = build.write(slides, "deck", tmp_path)
+    code, found = browser("pdf", [deck], "")
+    assert code == 0, found
+    paper = deck.with_suffix(".pdf").read_bytes()
+    tags = rb"/Marked true", rb"/Lang\s*\(en", rb"/Title\s*\(The title\)", rb"/Outlines"
+    for wanted in tags:
+        assert re.search(wanted, paper), wanted
+    alts = re.findall(rb"/Alt\s*\(([^)]*)\)", paper)
+    moved = [f"{when} of what moves: moves".encode() for when in ("Beginning", "Middle", "End")]
+    assert alts == [b"a red dot", *moved]
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) == 2 + 3
 
 
 def test_a_deck_is_shown_step_by_step_with_notes_and_printed_whole(in_browser, tmp_path):

@@ -196,8 +196,9 @@ def draw_heat(ax, values, title="", signed=False, limit=None, numbers=None, bar=
     ax.set_title(title, fontsize=13)
     for i, row in enumerate(values.tolist() if numbers else []):
         for j, value in enumerate(row):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+            shares = zip((0.2126, 0.7152, 0.0722), image.cmap(image.norm(value)))  # of red, green, blue
+            light = sum(share * part**2.2 for share, part in shares)
+            colour = "black" if light > 0.18 else "white"  # a contrast of 4.5 : 1 or more
             text = numbers.format(value) if isinstance(numbers, str) else numbers[i][j]
             text = text if text.strip("-0.") else text.lstrip("-")  # 0.0, not -0.0
             ax.text(j, i, text, ha="center", va="center", fontsize=12, color=colour)
