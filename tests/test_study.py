@@ -153,5 +153,7 @@ def test_changes_of_nanos_recipe_are_not_made_to_another():
 
 
 def test_an_unknown_study_is_named():
-    with pytest.raises(ValueError, match="there are: preset, half-hour, long, recipe, shape, ladder, rates"):
+    with pytest.raises(
+        ValueError, match="there are: preset, half-hour, long, fine, recipe, transfer, shape, ladder, rates"
+    ):
         run_study("receipt")

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -378,6 +379,7 @@ def test_a_resumed_run_goes_on_in_its_tensorboard_with_each_point_once(
     saved = path.read_bytes()
     for _ in range(2):  # the second time as if the machine had stopped before the later epochs were saved
         path.write_bytes(saved)
+        time.sleep(1.1)  # TensorBoard reads files in the order of their names, which hold the second
         history = fit(tiny(), *data, RECIPE, path, resume=True, progress=False, tensorboard=folder)
         found = read_board(folder)
         assert found["loss/train"] == [
