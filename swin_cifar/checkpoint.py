@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from swin_cifar.config import SwinConfig
 from swin_cifar.data import ImageSet
 from swin_cifar.history import History
 from swin_cifar.model import SwinTransformer
-from swin_cifar.system import check_folder, first_line, write_atomically
+from swin_cifar.system import check_folder, first_line, unwrapped, write_atomically
 
 SUMS = "SHA256SUMS"  # beside the checkpoints that ship
 FORMAT = "swin_cifar 1"  # of our files
@@ -57,7 +56,7 @@ def save_checkpoint(
     as JSON. Raises ValueError for a name that does not end in .pt, CheckpointError where the
     disk does not take it, for a published file, and for a model that could not be loaded again.
     """
-    path, model = Path(path).expanduser(), _unwrapped(model)
+    path, model = Path(path).expanduser(), unwrapped(model)
     if not isinstance(data, dict):
         data = {"name": data.name, "classes": data.classes, "mean": data.mean, "std": data.std}
     data = {
@@ -87,7 +86,7 @@ def save_checkpoint(
 def check_can_save(path: str | Path, model: nn.Module, classes: Sequence[str]) -> None:
     """Raise, before hours of training, what `save_checkpoint` or `load_checkpoint` would raise after them."""
     path = Path(path).expanduser()
-    _check(path, _unwrapped(model), classes)
+    _check(path, unwrapped(model), classes)
     try:
         check_folder(path.parent)
     except OSError as error:
@@ -211,13 +210,6 @@ def config_of(model: SwinTransformer) -> SwinConfig:
     """The config that a model has now, perhaps with another head than it was made with."""
     classes = getattr(model.head, "out_features", model.config.num_classes)
     return replace(model.config, num_classes=classes)
-
-
-def _unwrapped(model):
-    """The model itself, of one that torch.compile or DistributedDataParallel wraps."""
-    while hasattr(model, "_orig_mod") or isinstance(model, DistributedDataParallel):
-        model = getattr(model, "_orig_mod", None) or model.module
-    return model
 
 
 def _check(path, model, classes):

@@ -9,7 +9,7 @@ from torch import Tensor
 from swin_cifar.data import ImageSet
 from swin_cifar.model import SwinTransformer, SwinTransformerBlock
 from swin_cifar.predict import apply_in_batches, evaluating
-from swin_cifar.weights import unwrapped
+from swin_cifar.system import unwrapped
 
 
 def attention_maps(model: SwinTransformer, images: Tensor) -> list[Tensor]:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from swin_cifar.model import SwinTransformer
 from swin_cifar.predict import evaluating
 from swin_cifar.pretrained import WeightsError, from_content
-from swin_cifar.weights import LAYOUTS, their_name, unwrapped
+from swin_cifar.system import unwrapped
+from swin_cifar.weights import LAYOUTS, their_name
 
 TOLERANCE = 1e-5  # of the largest answer: both are computed in float64, ours from weights in float32
 

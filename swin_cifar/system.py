@@ -153,6 +153,17 @@ def versions() -> dict[str, str]:
     }
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DataParallel, DistributedDataParallel and torch.compile."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:
+            model = model._orig_mod
+        else:
+            return model
+
+
 def compile_or_not(model: nn.Module, images: Tensor, amp: bool) -> nn.Module:
     """The compiled model, or the model itself where it cannot be compiled (no compiler, an old GPU)."""
     compiled = torch.compile(model)

@@ -166,17 +166,6 @@ def plain_weights(state_dict: Mapping) -> Mapping[str, Tensor]:
     return state_dict
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DataParallel, DistributedDataParallel and torch.compile."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif "_orig_mod" in model._modules:
-            model = model._orig_mod
-        else:
-            return model
-
-
 def _load(model, theirs, rules):
     theirs, ours = plain_weights(theirs), model.state_dict()
     if any(t.is_meta for t in ours.values()):
