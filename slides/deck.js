@@ -32,9 +32,21 @@ if (PRINT) for (const point of document.querySelectorAll("li.fragment")) point.c
 // What moves on the screen has a page for each of its three frames.
 if (PRINT) for (const frame of document.querySelectorAll(".frames img + img")) frame.classList.add("fragment");
 
+// A line that ends with a colon comes together with what it announces.
+for (const section of document.querySelectorAll("section")) {
+  let step = -1, announced = false;
+  for (const fragment of section.querySelectorAll(".fragment")) {
+    fragment.dataset.fragmentIndex = announced ? step : ++step;
+    announced = fragment.matches(".text") && fragment.textContent.trim().endsWith(":");
+  }
+}
+
 function notesAfterAnswers() {
   const number = (page) => page?.querySelector("section")?.dataset.slide;
   for (const notes of document.querySelectorAll(".speaker-notes-pdf")) {
+    const title = document.createElement("h3");
+    title.textContent = `${number(notes.previousElementSibling)} ${notes.previousElementSibling.querySelector("h2").textContent}`;
+    notes.prepend(title);
     const mine = number(notes.previousElementSibling);
     while (number(notes.nextElementSibling) === mine) notes.nextElementSibling.after(notes);
   }

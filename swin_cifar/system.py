@@ -192,6 +192,8 @@ def first_line(error: BaseException) -> str:
 
 def shows_bars() -> bool:
     """Whether what is printed can be written over: on a terminal and in a notebook, not in a file."""
+    if sys.stdout is None:  # of all processes that train together, one prints
+        return False
     return sys.stdout.isatty() or type(sys.stdout).__module__.startswith("ipykernel")
 
 

@@ -98,15 +98,17 @@ def test_where_nothing_compiles_the_rest_is_measured(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_training_beside_busy_processes_is_measured_when_asked_for(monkeypatch, capsys):
+    ways = dict(list(bench.WAYS.items())[:2])  # each is a process that trains: seconds
+    monkeypatch.setattr(bench, "WAYS", ways)
     monkeypatch.setattr(bench, "bench_company", partial(bench.bench_company, busy=(0, 1), count=128))
     result = bench.run("nano", "cpu", repeats=1, parts=["company"])
-    assert set(result["company"]) == set(bench.WAYS) and "models" not in result
+    assert set(result["company"]) == set(ways) and "models" not in result
     for row in result["company"].values():
         assert list(row) == ["beside 0", "beside 1"]
         assert all(0 < speed["q1"] <= speed["median"] <= speed["q3"] for speed in row.values())
-    lines = capsys.readouterr().out.splitlines()[-5:]
+    lines = capsys.readouterr().out.splitlines()[-3:]
     assert lines[0].split()[-2:] == ["0", "1"]
-    assert [line.split("  ")[1] for line in lines[1:]] == list(bench.WAYS)
+    assert [line.split("  ")[1] for line in lines[1:]] == list(ways)
     json.dumps(result)
 
 

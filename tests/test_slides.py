@@ -147,7 +147,7 @@ EXPLAINED = {
     r"\bM x M\b|\bnW\b|\bN = ": r"square windows of M x M tokens",
     r"\bpatch merging\b": r"(each|Each) square of 2 x 2.*becomes one.*patch merging",
     r"\bquer(y|ies)\b|\bkeys?\b": r"query asks, a key offers, a value",
-    r"[Ss]oftmax|softmax": r"Softmax: exp of each score, divided by their sum",
+    r"[Ss]oftmax|softmax": r"Softmax: exp of each score, divided by the sum of these exps",
     r"\\sqrt": r"keeps scores small",
     r"\bhead\b(?! of| activation)": r"A head: one set of attention weights",
     r"\bbias\b": r"(one number is added to each score, the bias|the 12, plus a constant)",
@@ -501,6 +501,14 @@ def test_paper_has_a_page_for_a_question_one_for_its_answer_and_notes_on_request
         code, found = browser("pdf", [deck], notes)
         assert code == 0, found
         assert len(re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())) == pages
+
+
+@pytest.mark.parametrize(("words", "pages"), [("Announced:", 2), ("A question?", 3)])
+def test_a_line_with_a_colon_comes_together_with_what_it_announces(browser, tmp_path, words, pages):
+    more = cell("1", "fragment", [printed("answer")], text=[words])
+    deck = build.write(build.read_slides(notebook_of(cell("## T"), more)), "deck", tmp_path)
+    assert browser("pdf", [deck], "")[0] == 0
+    assert len(re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())) == pages
 
 
 def test_paper_can_be_read_aloud(browser, tmp_path):

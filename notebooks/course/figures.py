@@ -52,7 +52,8 @@ def show(figure, alt, sharp=2):
 def show_frames(figures, alt, milliseconds=350, sharp=1.5):
     """Display figures of one size one after the other, again and again: an animated PNG.
 
-    The first and the last stay four times as long. Where nothing moves (on paper) the first is seen.
+    The first stays four times as long, the last twelve times: there one looks at what has come out. Where
+    nothing moves (on paper) the first is seen.
     """
     from IPython import display  # only notebooks have it
 
@@ -70,9 +71,9 @@ def show_frames(figures, alt, milliseconds=350, sharp=1.5):
     frames = [strip.crop((0, i * height, width, (i + 1) * height)) for i in range(len(frames))]
     animation = {}
     if len(frames) > 1:
-        still, moving = 4 * milliseconds, [milliseconds] * (len(frames) - 2)
+        moving = [milliseconds] * (len(frames) - 2)
         animation = {"save_all": True, "append_images": frames[1:], "loop": 0}
-        animation["duration"] = [still, *moving, still]
+        animation["duration"] = [4 * milliseconds, *moving, 12 * milliseconds]
     small = io.BytesIO()
     frames[0].save(small, "PNG", optimize=True, **animation)
     size = {"width": round(width / sharp), "height": round(height / sharp)}
