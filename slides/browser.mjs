@@ -82,7 +82,7 @@ function look(LETTERS) {
     if (!block.textContent.trim() && !block.querySelector("img, svg")) found.push("an empty block");
   if (!slide.querySelector(".column > *")) found.push("nothing on it");
   if (slide.querySelector("h2").clientHeight > 150) found.push("a long title");
-  for (const image of slide.querySelectorAll("img:not(.frames img)")) {
+  for (const image of slide.querySelectorAll("img:not(.frames img, mjx-container img)")) {
     const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
     const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
     if (!image.complete || !image.naturalWidth) found.push("a picture is broken");

@@ -163,7 +163,8 @@ def _blocks(cell, about, fragment):
 
 
 def _markdown(lines, steps):
-    content = markdown2html("\n".join(lines))
+    sizes = r"\b(\d+|[A-Z]) (x|=) (?=(\d+|[A-Z])\b)"  # 4 x 4, M = 4: not on two lines
+    content = markdown2html(re.sub(sizes, "\\1\u00a0\\2\u00a0", "\n".join(lines)))
     return content.replace("<li>", '<li class="fragment">') if steps else content
 
 

@@ -52,11 +52,36 @@ function notesAfterAnswers() {
   }
 }
 
+// What is read aloud in place of a formula: its TeX with words for signs.
+const SPOKEN = [
+  [/\\(text|textstyle|left|right|qquad|quad)\b/g, " "], [/\\sqrt/g, " root of "], [/\\sum_\{?(\w)\}?/g, " sum over $1 of "],
+  [/\\cdot/g, " times "], [/\^\{?T\}?/g, " transposed "], [/\^\{([^}]*)\}/g, " to the power $1 "], [/\^(\w)/g, " to the power $1 "],
+  [/_\{?(\w)\}?/g, " $1 "], [/\//g, " divided by "], [/\\[,;]/g, " "], [/[{}]/g, " "], [/\s+/g, " "],
+];
+
+function spoken(tex) {
+  return SPOKEN.reduce((words, [sign, word]) => words.replace(sign, word), tex).trim();
+}
+
+// A picture has an alternative text on paper, too; an SVG in the page has none there.
+function asPicture(formula) {
+  const svg = formula.typesetRoot.querySelector("svg");
+  for (const drawn of svg.querySelectorAll('[stroke-width="0"]')) drawn.removeAttribute("stroke"); // printed, it is visible
+  const picture = new Image();
+  picture.alt = spoken(formula.math);
+  picture.style = `width: ${svg.getAttribute("width")}; height: ${svg.getAttribute("height")}; ${svg.getAttribute("style")}`;
+  picture.src = `data:image/svg+xml,${encodeURIComponent(svg.outerHTML)}`;
+  svg.replaceWith(picture);
+}
+
+// M stops what moves at its last picture, and lets it go on; for who has asked for less motion it stands at first.
+function stopOrGoOn() {
+  document.body.classList.toggle("still");
+}
+if (matchMedia("(prefers-reduced-motion: reduce)").matches) stopOrGoOn();
+
 MathJax.startup.promise.then(() => {
-  for (const formula of MathJax.startup.document.math) {
-    formula.typesetRoot.setAttribute("role", "img");
-    formula.typesetRoot.setAttribute("aria-label", formula.math.trim()); // read aloud as TeX
-  }
+  for (const formula of MathJax.startup.document.math) asPicture(formula);
   for (const moment of ["ready", "pdf-ready"])
     Reveal.on(moment, () => {
       Reveal.getSlides().forEach(fit);
@@ -67,7 +92,7 @@ MathJax.startup.promise.then(() => {
     });
   Reveal.initialize({
     width: 1280, height: 720, margin: 0, maxScale: 4, center: false, display: "flex",
-    hash: true, slideNumber: "c/t", controls: false, transition: "none", backgroundTransition: "none",
+    hash: true, slideNumber: "c/t", controls: false, keyboard: { 77: stopOrGoOn }, transition: "none", backgroundTransition: "none",
     pdfMaxPagesPerSlide: 1, showNotes: PRINT && NOTES ? "separate-page" : false, plugins: [RevealNotes],
   });
 });

@@ -147,7 +147,7 @@ EXPLAINED = {
     r"\bM x M\b|\bnW\b|\bN = ": r"square windows of M x M tokens",
     r"\bpatch merging\b": r"(each|Each) square of 2 x 2.*becomes one.*patch merging",
     r"\bquer(y|ies)\b|\bkeys?\b": r"query asks, a key offers, a value",
-    r"[Ss]oftmax|softmax": r"Softmax: exp of each score, divided by the sum of these exps",
+    r"[Ss]oftmax|softmax": r"Softmax: exp of each score, divided by the sum of these",
     r"\\sqrt": r"keeps scores small",
     r"\bhead\b(?! of| activation)": r"A head: one set of attention weights",
     r"\bbias\b": r"(one number is added to each score, the bias|the 12, plus a constant)",
