@@ -82,9 +82,7 @@ def _row(name, preset, histories, study=None):
     first = histories[0]
     seconds = mean_and_deviation([h.results.seconds for h in histories])[0]
     validation, test = _accuracies(histories)
-    made_by = f"`{command(preset, replace(first.recipe, seed=0))}`"
-    if study and first.model != model_config(preset):
-        made_by = f"`python checkpoints/study.py {study}`"
+    made_by = _made_by(preset, replace(first, recipe=replace(first.recipe, seed=0)), study)
     run = [parameters(first.model), len(first.epochs), duration(seconds), first.device, len(histories)]
     return [name, made_by, *map(str, run), _percent(validation), f"**{_percent(test)}**"]
 
@@ -114,12 +112,13 @@ def ladder_table(preset="nano"):
 def card(path):
     """The model card of a published checkpoint."""
     history = History.load(path.with_suffix(".json"))
-    preset = path.stem.split("_")[0]
+    name = path.stem.split("_")[0]
+    study, preset = (name, "nano") if name in STUDIES else (None, name)
     speed = len(history.epochs) * history.train_size / history.results.seconds
     facts = {
-        "model": f"preset `{preset}`: {architecture(history.model)}",
+        "model": f"{'study' if study else 'preset'} `{name}`: {architecture(history.model)}",
         "data": pictures(history),
-        "made by": f"`{command(preset, history.recipe)}`",
+        "made by": _made_by(preset, history, study),
         "on": f"{history.device}: {duration(history.results.seconds)}, {speed:,.0f} pictures a second; "
         f"torch {history.versions['torch']}",
         "accuracy": f"validation {history.accuracy('validation'):.2%}, "
@@ -131,6 +130,13 @@ def card(path):
         facts["confidence"] = f"logits / {history.results.temperature:.2f}, fitted on the held-out pictures"
     rows = [["", ""], *([name, text] for name, text in facts.items())]
     return f"## {path.stem}\n\n{table(rows)}\n\n![Curves of this run]({path.stem}.png)"
+
+
+def _made_by(preset, history, study=None):
+    """The command that made a run of a preset or, where the model has another shape, a study."""
+    if study and history.model != model_config(preset):
+        return f"`python checkpoints/study.py {study}`"
+    return f"`{command(preset, history.recipe)}`"
 
 
 def command(preset, recipe):
