@@ -176,7 +176,7 @@ def _line(row):
     says = "<br>".join(map(html.escape, _words(row)))
     if row.code:
         says += f"<details><summary>your code</summary><pre>{html.escape(row.code)}</pre></details>"
-    points = f"{_points(row) or 'none'} of {_number(row.of)}"
+    points = f"{_points(row) or 'none'} of {_number(row.of)} points"
     return f"<tr><th scope=row>{html.escape(row.exercise)}<td>{row.result.outcome}<td>{points}<td>{says}\n"
 
 
