@@ -401,6 +401,20 @@ def test_a_file_that_cannot_be_read_is_not_missing(tmp_path):
     assert "Notebook 03 was not found in what could be read." in (tmp_path / "ada.html").read_text("utf-8")
 
 
+def test_a_page_says_what_comes_next(tmp_path):
+    """Half of the points are open for what failed, in a lab, once."""
+
+    def page(outcome, half=True, given=""):
+        rows = [results.Row("04", "window_partition", results.Result(outcome), 0, 5, given=given)]
+        report.write_page(tmp_path, ADA, rows, "Lab 1", half)
+        return (tmp_path / "Ada Right.html").read_text(encoding="utf-8")
+
+    assert "within a week" in page("failed") and "its check" in page("failed")
+    others = [page("failed", half=False), page("failed", given="By hand."), page("not attempted")]
+    assert not [text for text in others if "within a week" in text] and "its check" in others[2]
+    assert "its check" not in page("passed", given="By hand.") and "name its exercise" in page("passed")
+
+
 def test_a_list_without_names_is_refused_in_a_line(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has none of the columns Identifier"):

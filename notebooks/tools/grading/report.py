@@ -184,7 +184,7 @@ def _next(rows, half):
     """What a student may do next, after these results."""
     open_ = {row.result.outcome for row in rows if row.points < row.of and not row.given}
     says = [AGAIN] * (NOT_READ in open_) + [MEND] * bool(open_ & {FAILED, STOPPED, NOT_ATTEMPTED})
-    says += [HALF] * bool(half and open_ & {FAILED, STOPPED}) + [DOUBT]
+    says += [HALF] * (half and FAILED in open_) + [DOUBT]
     return "<h2>What next</h2>\n<ul>\n" + "".join(f"<li>{each}" for each in says) + "</ul>\n"
 
 
