@@ -582,7 +582,7 @@ def test_one_damaged_file_in_the_classs_zip_costs_only_itself(tmp_path):
     data[data.index(b"ben.ipynb") + 50] ^= 255
     path.write_bytes(data)
     ada, ben, cleo = submissions.collect(path)
-    assert ada.notebooks and cleo.notebooks and not ben.notebooks and "ben.ipynb" in ben.remarks[0]
+    assert ada.notebooks and cleo.notebooks and not ben.notebooks and "ben.ipynb" in ben.unread[0]
 
 
 # --- the code that an exercise needs ------------------------------------------------------
