@@ -221,7 +221,14 @@ def test_nothing_written_is_not_attempted(graded):
 )
 def test_what_is_no_notebook_gets_a_line_and_the_others_go_on(graded, student, says):
     assert says in of(graded, student, "")["says"]
-    assert outcomes(graded, student) == ["not attempted"] * len(NAMES)
+    assert outcomes(graded, student) == ["not read"] * len(NAMES)
+    with (graded[0] / "grades_totals.csv").open(encoding="utf-8-sig", newline="") as file:
+        (line,) = (line for line in csv.DictReader(file) if line["Student"] == student)
+    assert line["Grade"] == line["window_partition"] == "" and line["Maximum Grade"] == "11"
+    assert line["Feedback comments"].startswith("not read: ") and says in line["Feedback comments"]
+    page = (graded[0] / "grades_feedback" / f"{student}.html").read_text(encoding="utf-8")
+    assert "No grade yet." in page and says in page and "was not handed in" not in page
+    assert "ask\nyour instructor where to hand it in again" in page
 
 
 @pytest.mark.parametrize("student", CHEATS)
@@ -310,7 +317,10 @@ def test_no_student_disturbs_the_grading_of_others(graded):
 
 def test_each_student_has_a_page_that_shows_no_flag(graded):
     page = graded[0] / "grades_feedback" / "Ada Right_101_assignsubmission_file_" / "feedback.html"
-    assert "7 of 11 points" in page.read_text(encoding="utf-8")
+    page = page.read_text(encoding="utf-8")
+    assert "7 of 11 points" in page and "<p>swin_cifar, notebooks 04, 11</p>" in page
+    assert "Notebook 11 was not handed in." in page and "within a week" not in page
+    assert '<meta name="viewport"' in page and page.count("<th>") == 0 and "<th scope=col>result" in page
     page = (graded[0] / "grades_feedback" / "copies.html").read_text(encoding="utf-8")
     assert "window_partition<td>passed" in page and "same code" not in page
     assert len([*(graded[0] / "grades_feedback").iterdir()]) == len({name for name, _ in graded[1]})
@@ -344,6 +354,65 @@ def test_canvas_gets_its_columns_and_the_grade_alone(tmp_path):
     head, possible, ben = csv.reader((tmp_path / "out.csv").read_text(encoding="utf-8-sig").splitlines())
     assert head == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Lab 1"]
     assert possible[-1] == "2" and ben == ["Half, Ben", "102", "s1", "ben", "A", "2"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "students", "left"),
+    [
+        (("Ada  RIGHT", "Bo"), [("ada right", "")], []),
+        (("Ada Right", "Ada Right"), [("Ada Right", "")], ["Ada Right (the name of several)"]),
+        (
+            ("Ada Right", "Bo"),
+            [("Ada Right", ""), ("ada right", "")],
+            ["Ada Right (the name of several)"] * 2,
+        ),
+        (("Ada Right", "Bo"), [("Ada Right", "7")], ["Ada Right"]),  # another one, by her number
+    ],
+)
+def test_where_a_folder_has_no_number_its_name_decides(tmp_path, listed, students, left):
+    rows = [results.Row("04", "window_partition", results.Result("passed"), 2, 2)]
+    head = "Identifier,Full name,Grade,Feedback comments\n"
+    text = "".join(f"Participant {n},{name},,\n" for n, name in enumerate(listed, 101))
+    (tmp_path / "list.csv").write_text(head + text, encoding="utf-8")
+    class_ = [(submissions.Student(name, number), rows) for name, number in students]
+    found = report.fill(tmp_path / "list.csv", tmp_path / "out.csv", class_, "")
+    assert [name.lower() for name in found] == [name.lower() for name in left]
+    grades = [line["Grade"] for line in csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8-sig"))]
+    assert grades == ["2" * (not left), ""]
+
+
+def test_a_file_that_cannot_be_read_is_not_missing(tmp_path):
+    """What else was handed in counts; a notebook without exercises is no damage."""
+    write(tmp_path / "ada" / "04.ipynb", notebook())
+    write(tmp_path / "ada" / "03.ipynb", "x")
+    write(tmp_path / "bo" / "04.ipynb", notebook())
+    write(tmp_path / "bo" / "00.ipynb", (NOTEBOOKS / "00_start_here.ipynb").read_text(encoding="utf-8"))
+    ada, bo = submissions.collect(tmp_path)
+    assert len(ada.unread) == len(bo.remarks) == 1 and not bo.unread
+    limits = results.Limits()
+    (_, rows), (_, others) = grade.grade([ada, bo], ORIGINALS, ["03", "04"], limits, results.WEIGHTS)[0]
+    outcomes = {row.notebook: row.result.outcome for row in rows}
+    assert outcomes == {"03": "not read", "04": "not attempted"} and report.grade(rows) == "0"
+    assert report.comment(ada, rows).startswith(
+        "not read: ada/03.ipynb: damaged, or no notebook of format 4; 0 of"
+    )
+    assert not [row for row in others if row.result.outcome == "not read"]
+    report.write_page(tmp_path, ada, rows, "a lab", half=True)
+    assert "Notebook 03 was not found in what could be read." in (tmp_path / "ada.html").read_text("utf-8")
+
+
+def test_a_page_says_what_comes_next(tmp_path):
+    """Half of the points are open for what failed, in a lab, once."""
+
+    def page(outcome, half=True, given=""):
+        rows = [results.Row("04", "window_partition", results.Result(outcome), 0, 5, given=given)]
+        report.write_page(tmp_path, ADA, rows, "Lab 1", half)
+        return (tmp_path / "Ada Right.html").read_text(encoding="utf-8")
+
+    assert "within a week" in page("failed") and "its check" in page("failed")
+    others = [page("failed", half=False), page("failed", given="By hand."), page("not attempted")]
+    assert not [text for text in others if "within a week" in text] and "its check" in others[2]
+    assert "its check" not in page("passed", given="By hand.") and "name its exercise" in page("passed")
 
 
 def test_a_list_without_names_is_refused_in_a_line(tmp_path):
@@ -513,7 +582,7 @@ def test_one_damaged_file_in_the_classs_zip_costs_only_itself(tmp_path):
     data[data.index(b"ben.ipynb") + 50] ^= 255
     path.write_bytes(data)
     ada, ben, cleo = submissions.collect(path)
-    assert ada.notebooks and cleo.notebooks and not ben.notebooks and "ben.ipynb" in ben.remarks[0]
+    assert ada.notebooks and cleo.notebooks and not ben.notebooks and "ben.ipynb" in ben.unread[0]
 
 
 # --- the code that an exercise needs ------------------------------------------------------
@@ -635,12 +704,15 @@ def test_what_is_forbidden_is_refused_where_the_check_was_switched_off(tmp_path)
 def test_copies_are_flagged_at_the_student_who_has_them():
     own = submissions.Attempt("window_partition", own=SHORT.format("2, 3") + "    # the order that I found\n")
     names = {0: "Ann Lee 101", 1: "Ann Lee 102", 2: "Bo"}
-    found = flags.equal_code([(0, own), (1, own)], names)
-    assert "Ann Lee 102" in found[0, "window_partition"] and "Ann Lee 101" in found[1, "window_partition"]
+    found, groups = flags.equal_code([(0, own), (1, own)], names)
+    assert groups == [["Ann Lee 101, Ann Lee 102", "window_partition", "comments"]]
+    assert (
+        "Ann Lee 102" in found[0, "window_partition"][0] and "Ann Lee 101" in found[1, "window_partition"][0]
+    )
     package = (NOTEBOOKS.parent / "swin_cifar" / "windows.py").read_text(encoding="utf-8")
     copied = package[package.index("def shifted_window_mask") :].split("\n\n\n")[0]
-    found = flags.equal_code([(2, submissions.Attempt("shifted_window_mask", own=copied))], names)
-    assert "the course's own" in found[2, "shifted_window_mask"]
+    found, groups = flags.equal_code([(2, submissions.Attempt("shifted_window_mask", own=copied))], names)
+    assert "the course's own" in found[2, "shifted_window_mask"][0] and not groups
 
 
 def test_a_copy_of_the_package_without_its_guards_is_flagged():
@@ -658,11 +730,11 @@ def test_a_copy_of_the_package_without_its_guards_is_flagged():
         guard = "    assert M > 0\n    if C < 1:\n        raise ValueError\n"
         source = head + shape + guard + "\n".join(lines_left)
         pasted.append(submissions.Attempt(name, own=re.sub(r"\bx\b", "tokens", source)))
-    found = flags.equal_code([(0, each) for each in pasted], {0: "Eve"})
-    assert [*found.values()] == [flags.SHORT] * 2
-    assert not flags.equal_code([(0, pasted[0])], {0: "Eve"})
+    found, _ = flags.equal_code([(0, each) for each in pasted], {0: "Eve"})
+    assert [*found.values()] == [[flags.SHORT]] * 2
+    assert not flags.equal_code([(0, pasted[0])], {0: "Eve"})[0]
     other = submissions.Attempt("window_partition", own=SHORT.format("2, 3").replace("transpose", "movedim"))
-    assert not flags.equal_code([(0, other), (0, pasted[1])], {0: "Bo"})
+    assert not flags.equal_code([(0, other), (0, pasted[1])], {0: "Bo"})[0]
 
 
 PARAMETERS = {"window_partition": "x, M", "window_reverse": "windows, M, H, W"}
@@ -691,11 +763,94 @@ def natural(r):
 def test_of_120_honest_students_few_are_flagged():
     r = random.Random(0)
     attempts = [(i, each) for i in range(120) for each in natural(r)]
-    found = flags.equal_code(attempts, dict.fromkeys(range(120), "somebody"))
-    assert len({i for i, _ in found}) <= 20 and set(found.values()) == {flags.SHORT}
+    found, groups = flags.equal_code(attempts, dict.fromkeys(range(120), "somebody"))
+    assert len({i for i, _ in found}) <= 20 and [*found.values()] == [[flags.SHORT]] * len(found)
+    assert not groups
+
+
+def lab_1(r):
+    """The same students' answers to 02 and 03, and then to 04."""
+    size, last = r.choice(
+        (("P = weight.shape[-1]", "flatten(3)"), ("P = weight.shape[3]", "flatten(start_dim=3)"))
+    )
+    name = r.choice(("x", "patches", "out"))
+    split = r.choice((".unflatten(3, (-1, P)).unflatten(2, (-1, P))", ".reshape(B, 3, h // P, P, w // P, P)"))
+    end = r.choice(("@ weight.flatten(1).T + bias", "@ weight.reshape(len(weight), -1).T + bias"))
+    source = f"""def patch_embed(images, weight, bias):
+    B, _, h, w = images.shape
+    {size}
+    {name} = images{split}
+    {name} = {name}.permute(0, 2, 4, 1, 3, 5).{last}
+    return {name} {end}
+"""
+    yield submissions.Attempt("patch_embed", own=source)
+    a, b, c, d = r.choice(("abcd", ("x0", "x1", "x2", "x3"), ("tl", "bl", "tr", "br"), "pqrs"))
+    zero, dim = r.choice(("0", "")), r.choice(("-1", "dim=-1", "3"))
+    end = r.choice(("return reduction(norm(y))", "y = norm(y)\n    return reduction(y)"))
+    source = f"""def patch_merging(x, norm, reduction):
+    B, H, W, C = x.shape
+    x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+    {a} = x[:, {zero}::2, {zero}::2]
+    {b} = x[:, 1::2, {zero}::2]
+    {c} = x[:, {zero}::2, 1::2]
+    {d} = x[:, 1::2, 1::2]
+    y = torch.cat([{a}, {b}, {c}, {d}], {dim})
+    {end}
+"""
+    yield submissions.Attempt("patch_merging", own=source)
+    yield from natural(r)
+
+
+def letter_for_letter(found):
+    return {i: line for (i, _), lines_ in found.items() for line in lines_ if line.startswith("letter for")}
+
+
+def test_who_has_the_same_letters_in_all_functions_is_named():
+    """Without the comments, which a copy may lack; other spaces or one more function are no copy."""
+    r = random.Random(1)
+    ann = [*lab_1(r)]
+    plain = "".join(f"{a.own}\n" for a in ann)
+    bo = [
+        submissions.Attempt(a.name, own=a.own.replace("\n", "  # so\n\n", 2) + "    # the end\n") for a in ann
+    ]
+    cleo = [submissions.Attempt(a.name, own=a.own.replace(" = ", "= ")) for a in ann]
+    solved = [submissions.Attempt(a.name, own=SOLUTIONS[a.name]) for a in ann]
+    uncommented = [submissions.Attempt(a.name, own="\n".join(flags._letters(a.own))) for a in solved]
+    own = {0: ann, 1: bo, 2: cleo, 3: ann[:3], 4: solved, 5: uncommented, 6: ann[2:], 7: ann[2:]}
+    attempts = [(i, each) for i, several in own.items() for each in several]
+    found, groups = flags.equal_code(attempts, {i: f"student {i}" for i in own})
+    said, chance = letter_for_letter(found), "(short ones: it may be chance)"
+    assert said == {
+        0: f"letter for letter the same as student 1 in all 4 functions {chance}",
+        1: f"letter for letter the same as student 0 in all 4 functions {chance}",
+        4: f"letter for letter the same as the course's own, student 5 in all 4 functions {chance}",
+        5: f"letter for letter the same as the course's own, student 4 in all 4 functions {chance}",
+    }
+    names = "patch_embed, patch_merging, window_partition, window_reverse"
+    assert ["student 0, student 1", names, "all functions, letter for letter"] in groups, plain
+
+
+def test_few_honest_students_are_the_same_to_the_letter():
+    r = random.Random(0)
+    attempts = [(i, each) for i in range(120) for each in lab_1(r)]
+    found, _ = flags.equal_code(attempts, dict.fromkeys(range(120), "somebody"))
+    assert len(letter_for_letter(found)) <= 4
+
+
+def test_a_group_stands_once_in_full(tmp_path):
+    own = submissions.Attempt("window_partition", own=RIGHT + "    # the order that I found\n")
+    names = {i: f"student {i}" for i in range(8)}
+    found, groups = flags.equal_code([(i, own) for i in names], names)
+    assert "student 4 and 3 more: see the table of groups" in found[0, "window_partition"][0]
+    report.write_groups(tmp_path / "g.csv", groups)
+    _, line = csv.reader((tmp_path / "g.csv").read_text(encoding="utf-8-sig").splitlines())
+    assert line == [f"the course's own, {', '.join(names.values())}", "window_partition", "comments"], line
 
 
 # --- points by hand, and what students choose -----------------------------------------------
+
+
+ADA = submissions.Student("Ada Right", notebooks=dict.fromkeys(ORIGINALS))
 
 
 def row(number, name, points, of, outcome="passed"):
@@ -711,11 +866,11 @@ def test_of_the_notebooks_to_choose_from_the_best_one_counts():
     rows = results.settled(needed + fifteen + ten, weights, given)
     assert [r.exercise for r in rows] == ["learning_rate", "training_step", "a", "b", "c", "page"]
     assert report.total(rows) == 5 + 2.5 + 4 + 12.5 and report.most(rows) == 30
-    said = report.comment(rows)
+    said = report.comment(ADA, rows)
     assert "page: By hand: 12.5 points. A good control." in said and "3 of 5 exercises passed" in said
     empty = [row("10", "a", 0, 6), *(row("15", name, 0, 2) for name in "def")]
     rows = results.settled(needed + empty, weights, {})
-    assert report.most(rows) == 30 and len(rows) == 4 and "one of 10, 15" in report.comment(rows)
+    assert report.most(rows) == 30 and len(rows) == 4 and "one of 10, 15" in report.comment(ADA, rows)
 
 
 @pytest.mark.parametrize("lab", (1, 2, 3, 4))
@@ -801,7 +956,8 @@ def test_points_by_hand_go_into_all_that_is_written(tmp_path):
     found = lines(tmp_path / "g.csv")
     assert found["Müller", "window_partition"]["points"] == "2.5" and found["Müller", "talk"]["points"] == "4"
     assert found["Müller", "talk"]["late"] == "LATE" and found["Bo", "talk"]["late"] == ""
-    assert found["Müller", "window_partition"]["says"].startswith("By hand: 2.5 points. names it")
+    says = found["Müller", "window_partition"]["says"]
+    assert says.startswith("By hand: 2.5 points. names it. The check: Not right yet."), says
     totals = (tmp_path / "g_totals.csv").read_text(encoding="utf-8-sig")
     assert (
         "Müller,101,Participant 101,6.5,14,LATE," in totals
@@ -845,10 +1001,17 @@ def test_a_list_is_read_before_anything_is_graded(tmp_path, data, says, monkeypa
     assert not [*tmp_path.glob("g*")]
 
 
-def test_what_is_worth_nothing_is_not_counted_as_missing():
-    row = results.Row("04", "window_partition", results.Result("passed"), 5, 5)
-    extra = results.Row("04", "grid_partition", results.Result("not attempted"), 0, 0)
-    assert report.comment([row, extra]) == "1 of 1 exercises passed"
+def test_what_is_worth_nothing_is_nowhere(tmp_path, capsys):
+    """In no table and on no page; and what has no flags is not spoken of."""
+    write(tmp_path / "in" / "ada.ipynb", notebook({"grid_partition": SOLUTIONS["grid_partition"]}))
+    grade.main([str(tmp_path / "in"), "--lab", "1", "--out", str(tmp_path / "g.csv")])
+    names = ["patch_embed", "patch_merging", "window_partition", "window_reverse"]
+    assert [name for _, name in lines(tmp_path / "g.csv")] == names
+    head = (tmp_path / "g_totals.csv").read_text(encoding="utf-8-sig").splitlines()[0]
+    assert head.endswith(f"Feedback comments,{','.join(names)}")
+    page = (tmp_path / "g_feedback" / "ada.html").read_text(encoding="utf-8")
+    assert "grid_partition" not in page and "Lab 1: from pixels to windows (20 points)" in page
+    assert "flags" not in capsys.readouterr().out and not (tmp_path / "g_groups.csv").exists()
 
 
 def test_nothing_is_left_of_an_interrupted_run(tmp_path, monkeypatch):

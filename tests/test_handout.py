@@ -31,7 +31,7 @@ import progress  # noqa: E402
 
 ADDRESS = "https://github.com/someone/swin"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-NO_LAB = {"lab": None, "due": "", "force": False}
+NO_LAB = {"lab": None, "due": "", "where": "", "force": False}
 ANSWERS = re.compile(r"<details><summary>Answers</summary>(.*?)</details>", re.S)
 
 
@@ -217,6 +217,15 @@ def test_nothing_of_the_teachers_and_no_picture_of_cifar10(files):
     assert set(pictures) - set(drawn) == {"notebooks/pictures/cat.jpg"}
 
 
+def test_whose_the_pictures_are_is_said_for_each_folder(files):
+    folders = {str(PurePosixPath(name).parent) for name in files if name.endswith((".png", ".jpg"))}
+    folders = {re.sub(r"(/emoji)/.*", r"\1", folder) for folder in folders}
+    said = " ".join(files["README.md"].decode().split("## Whose work this is")[1].split())
+    assert len(folders) == 3 and {folder for folder in folders if f"`{folder}`" in said} == folders
+    for words in ("Chelsea, by Stéfan van der Walt (CC0)", "Noto Color Emoji", "SIL Open Font License 1.1"):
+        assert words in said
+
+
 def test_cells_come_back_under_their_ids_and_with_their_code(notebooks):
     for before, after, _ in notebooks:
         assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
@@ -305,7 +314,8 @@ def test_asserts_go_and_the_code_stays(source, left):
 
 
 def lab(number, folder):
-    handout.main(["--lab", str(number), "--due", "12 May, 18:00", "--out", str(folder)])
+    told = ["--due", "12 May, 18:00", "--where", "Moodle, Lab 1"]
+    handout.main(["--lab", str(number), *told, "--out", str(folder)])
     (path,) = folder.iterdir()
     assert path.name == f"swin_cifar-{handout.version(ROOT)}-students-lab-{number}.zip"
     with zipfile.ZipFile(path) as archive:
@@ -321,7 +331,8 @@ def test_a_labs_zip_holds_what_it_needs_and_says_what_counts(tmp_path):
     assert len(files) < 150
     said = files["LAB.md"].decode()
     assert said.startswith("# Lab 1: from pixels to windows (20 points)")
-    assert "**Until**: 12 May, 18:00." in said and "saved notebooks 02, 03, 04," in said
+    assert "**Until**: 12 May, 18:00." in said and "**Where**: Moodle, Lab 1." in said
+    assert "saved notebooks 02, 03, 04," in said
     assert "| `window_reverse` | 04 | 5 |" in said and "write `window_partition` and its inverse" in said
     assert b"[LAB.md](LAB.md)" in files["README.md"]
     graded = {"02": ["patch_embed"], "03": ["patch_merging"], "04": ["window_partition", "window_reverse"]}
@@ -493,7 +504,8 @@ def test_a_zip_is_written_whole_or_not_at_all(tmp_path):
         (["--instructor", "--lab", "1"], "leave out --instructor"),
         (["--lab", "1", "--notebooks", "02"], "leave out --notebooks or --lab"),
         (["--lab", "7"], "PLANS.md has no lab 7; there are: Lab 1"),
-        (["--due", "May"], "--due stands on the sheet of a lab; add --lab"),
+        (["--due", "May"], "--due and --where stand on the sheet of a lab; add --lab"),
+        (["--where", "Moodle"], "--due and --where stand on the sheet of a lab; add --lab"),
         (["--with-data"], "data_batch_9 is missing; `python -m swin_cifar train` fetches CIFAR-10"),
         (["--colab", "swin"], "an address looks like https://github.com/OWNER/NAME, not 'swin'"),
         (["--out", str(TOOLS / "colab.py")], "colab.py"),

@@ -4,6 +4,7 @@ import math
 import re
 import runpy
 import statistics
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from test_notebooks import MINUTES
 from test_slides import build
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "notebooks" / "tools"))
+
+import handout  # noqa: E402
+from grading import labs, report  # noqa: E402
+
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 LECTURES = (45, 60, 90)
 FRAME = 3  # title, outline, summary; one more stands during the questions
@@ -379,9 +385,57 @@ def test_a_paper_is_printed_without_its_answers(paper, tmp_path, capsys):
     alone, whole = ((tmp_path / f"{name}.html").read_text(encoding="utf-8") for name in ("paper", "answers"))
     assert alone.count("<section>") == whole.count("<section>") == whole.count("Answer.</strong>") == 14
     assert "Answer" not in alone and "notebook" not in re.findall("<h2.*?</h2>", alone)[0]
-    assert "60 points, 60 minutes" in alone and "(2 points)" in alone
+    assert f"paper {paper}, 60 points</title>" in alone and "60 minutes. Allowed: a calculator" in alone
+    assert "(2 points)" in alone and "Name: ___" in alone and "No computer." in alone
     other = "B" if paper == "A" else "A"
     assert f">{paper}14. " in alone and f">{other}1. " not in alone
+    cells = [re.findall("<td>([^<\n]*)", row) for row in re.findall("<tr>.*", alone)]
+    assert [len(row) for row in cells] == [15] * 3 and cells[0][13] == f"{paper}14" and cells[1][14] == "60"
+    rooms = [float(height) for height in re.findall(r"height: ([\d.]+)cm", alone)]
+    assert len(rooms) == 14 and rooms[0] > 1 and "height:" not in whole
+
+
+@pytest.mark.parametrize("paper", "AB")
+def test_a_paper_for_some_notebooks_asks_what_they_teach(paper, tmp_path):
+    """Of labs 1 to 3, with points and minutes of what is left."""
+    main = runpy.run_path(str(ROOT / "notebooks/tools/exam.py"))["main"]
+    labs = [f"{number:02}" for number in range(2, 9)]
+    main([paper, "--notebooks", *labs, "--course", "Vision 2", "--out", str(tmp_path / "a.html")])
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    own = {name for name in QUESTIONS if name[0] == paper}
+    left = {name for name in own if set(re.findall(r"\d\d", QUESTIONS[name][2])) <= set(labs)}
+    points = sum(QUESTIONS[name][1] for name in left)
+    assert 30 <= points < 60 and f"<h1>Vision 2: paper {paper}, {points} points</h1>" in text
+    assert f"{points} minutes." in text and set(re.findall(r"<h2 [^>]*>([AB]\d+)\.", text)) == left
+    for numbers, says in (
+        (["77"], "there is no notebook 77"),
+        (["00"], f"paper {paper} has no question on 00"),
+    ):
+        with pytest.raises(SystemExit, match=f"exam.py: {says}"):
+            main([paper, "--notebooks", *numbers, "--out", str(tmp_path / "b.html")])
+    assert not (tmp_path / "b.html").exists()
+
+
+def test_half_of_the_points_are_for_more_than_a_page_prints():
+    """The rule in its three places: for instructors, on a lab's sheet, on the page of feedback."""
+    text = " ".join((PLANS + handout.sheet(labs.read_lab(1), "")).split())
+    places = [text.split("## Lab 1")[0], text.split("## Hand in")[1], report.HALF]
+    for said in map(str.lower, places):
+        assert "half of the points" in said and "which line, which axis" in " ".join(said.split())
+        assert "your own" in said or "their own" in said
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_sheet_says_what_where_and_until_when(lab):
+    found = labs.read_lab(lab)
+    said = handout.sheet(found, "")
+    assert (
+        "**Where**: where your instructor says." in said and "**Until**: when your instructor says." in said
+    )
+    assert "names the other in its first cell" in said and "hands in their own notebook" in said
+    assert ("14 of the points: one page, a PDF" in " ".join(said.split())) == (lab == 4)
+    said = handout.sheet(found, "12 May", "Moodle, Lab 1")
+    assert "**Where**: Moodle, Lab 1." in said and "**Until**: 12 May." in said
 
 
 # --- the pages -------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import os
 import secrets
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,6 +27,7 @@ from grading import flags, labs, report  # noqa: E402
 from grading.results import (  # noqa: E402
     BY_HAND,
     NOT_ATTEMPTED,
+    NOT_READ,
     PASSED,
     STOPPED,
     WEIGHTS,
@@ -43,37 +45,42 @@ NOT_GRADED = "Not graded, the grader stumbled"
 
 
 def grade(students, originals, notebooks, limits, weights, by_hand=None, workers=2, progress=True):
-    """-> [(Student, [Row])]. `notebooks`: the numbers that count, such as ["04"].
+    """-> [(Student, [Row])], groups of students with the same code. `notebooks`: those that count, as ["04"].
 
+    An exercise that is worth no points is left out.
     `by_hand`: {(place in students, exercise): (points, comment)}, as `read_points` gives it.
     """
+    counts = {n: [name for name in originals[n].exercises if worth(name, weights)] for n in notebooks}
+    originals = {n: replace(originals[n], exercises=counts[n]) for n in notebooks}
     attempts = {}  # (place in students, exercise): Attempt
     for i, student in enumerate(students):
-        for number in set(notebooks).intersection(student.notebooks):
+        for number in originals.keys() & student.notebooks:
             for name in originals[number].exercises:
                 if found := attempt(originals[number], student.notebooks[number], name):
                     attempts[i, name] = found
     results = _run(attempts, limits, workers, progress)
     names = {i: f"{student.name} {student.id}".strip() for i, student in enumerate(students)}
-    equal = flags.equal_code([(i, each) for (i, _), each in attempts.items()], names)
+    equal, groups = flags.equal_code([(i, each) for (i, _), each in attempts.items()], names)
     graded = []
     for i, student in enumerate(students):
         rows = []
         for number in notebooks:
             original = originals[number]
+            unread = student.unread and number not in student.notebooks
+            missing = Result(NOT_READ if unread else NOT_ATTEMPTED)
             seen = flags.of_notebook(original, student.notebooks.get(number, original.cells))
             for name in original.exercises:
-                result, of = results.get((i, name), Result(NOT_ATTEMPTED)), worth(name, weights)
+                result, of = results.get((i, name), missing), worth(name, weights)
                 row = Row(number, name, result, of if result.outcome == PASSED else 0, of)
                 if (i, name) in attempts:
                     row.code = attempts[i, name].own
                     row.flags += flags.of_code(name, row.code)
-                    row.flags += [equal[i, name]] if (i, name) in equal else []
+                    row.flags += equal.get((i, name), [])
                 row.flags, seen = row.flags + seen, []  # those of the notebook stand at its first exercise
                 rows.append(row)
         given = {name: points for (j, name), points in (by_hand or {}).items() if j == i}
         graded.append((student, settled(rows, weights, given)))
-    return graded
+    return graded, groups
 
 
 def _run(attempts, limits, workers, progress):
@@ -147,30 +154,35 @@ def _main(options):
     if options.roster:
         report.read_roster(options.roster)  # better to know now
     most = {name: worth(name, weights) for number in notebooks for name in originals[number].exercises}
-    most |= weights.get(BY_HAND, {})
+    most = {name: of for name, of in (most | weights.get(BY_HAND, {})).items() if of}
     by_hand = read_points(options.adjust, students, most) if options.adjust else {}
     seed = secrets.randbits(31) if options.seed is None else options.seed
     options.out = _reserved(options.out)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started: as many as there are workers
     limits = Limits(options.seconds, options.megabytes, seed)
     try:
-        graded = grade(students, originals, notebooks, limits, weights, by_hand, options.workers)
+        graded, groups = grade(students, originals, notebooks, limits, weights, by_hand, options.workers)
     except BaseException:
         options.out.unlink()
         raise
     stem = options.out.with_suffix("")
     report.write_rows(options.out, graded)
     report.write_totals(f"{stem}_totals.csv", graded)
+    title = lab.title if lab else f"notebooks {', '.join(notebooks)}"
     for student, rows in graded:
-        report.write_page(Path(f"{stem}_feedback"), student, rows)
+        report.write_page(Path(f"{stem}_feedback"), student, rows, title, bool(lab))
+    if groups:
+        report.write_groups(f"{stem}_groups.csv", groups)
     if options.gradescope:
-        report.write_gradescope(options.gradescope, graded[0][1], students[0].remarks)
+        report.write_gradescope(options.gradescope, *graded[0])
     for student in students:
-        for remark in student.remarks:
+        for remark in student.unread + student.remarks:
             print(f"{student.name}: {remark}")
     print(f"{len(students)} students, notebooks {', '.join(notebooks) or 'none'}: {options.out}")
-    flagged = sum(bool(row.flags) for _, rows in graded for row in rows)
-    print(f"{flagged} lines have flags: look at their code.")
+    if flagged := sum(bool(row.flags) for _, rows in graded for row in rows):
+        print(f"{flagged} lines have flags: look at their code.")
+    if groups:
+        print(f"{stem}_groups.csv: {len(groups)} groups of students with the same code.")
     if open_ := sum(row.result.says.startswith(NOT_GRADED) for _, rows in graded for row in rows):
         print(f"{open_} exercises could not be graded (see `says`): run the command again.")
     print(f"--seed {seed} gives these hidden inputs again.")
@@ -186,7 +198,7 @@ def _reserved(path):
     for number in itertools.count(1):
         free = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         stem = free.with_suffix("")
-        if not (Path(f"{stem}_totals.csv").exists() or Path(f"{stem}_feedback").exists()):
+        if not any(Path(f"{stem}_{what}").exists() for what in ("totals.csv", "groups.csv", "feedback")):
             try:
                 free.open("x").close()
                 return free

@@ -2,6 +2,7 @@
 
     python notebooks/tools/handout.py                               # all notebooks
     python notebooks/tools/handout.py --lab 1 --due "12 May, 18:00" # a lab of PLANS.md, with a sheet LAB.md
+                                        (and --where "Moodle, Lab 1")
     python notebooks/tools/handout.py --notebooks 02 03 04          # some of them
     python notebooks/tools/handout.py --with-data                   # CIFAR-10 as well
     python notebooks/tools/handout.py --colab https://github.com/OWNER/NAME
@@ -90,11 +91,11 @@ def _with_folders(names):
     return {*names, *(f"{folder}/" for name in names for folder in PurePosixPath(name).parents)}
 
 
-def student_files(root, numbers=None, data="", colab=None, lab=None, due=""):
+def student_files(root, numbers=None, data="", colab=None, lab=None, due="", where=""):
     """-> {name: bytes, or the path to copy from}: what students get, of the notebooks with these numbers.
 
-    `data`: in words, where CIFAR-10 is; `colab`: as in `notebook_for_students`; `lab`: a Lab; `due`: when it
-    is handed in. Raises Refused.
+    `data`: in words, where CIFAR-10 is; `colab`: as in `notebook_for_students`; `lab`: a Lab; `due`, `where`:
+    until when and where it is handed in. Raises Refused.
     """
     project = every = project_files(root)
     notebooks = {name[10:12]: name for name in project if re.fullmatch(r"notebooks/\d\d_\w+\.ipynb", name)}
@@ -131,7 +132,7 @@ def student_files(root, numbers=None, data="", colab=None, lab=None, due=""):
     )
     for place, value in words.items():
         readme = readme.replace(place, value)
-    files |= {"LAB.md": sheet(lab, due).encode()} if lab else {}
+    files |= {"LAB.md": sheet(lab, due, where).encode()} if lab else {}
     return files | {"README.md": readme.encode(), "requirements.txt": b"-e .[notebooks]\n"}
 
 
@@ -142,21 +143,29 @@ def _notebook(path):
         raise Refused(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def sheet(lab, due):
-    """-> LAB.md: until when and what is handed in, and what PLANS.md says of the lab."""
-    count = f"notebooks {', '.join(lab.graded)}"
+def sheet(lab, due, where=""):
+    """-> LAB.md: what is handed in, where and until when, and what PLANS.md says of the lab."""
+    count, page = f"notebooks {', '.join(lab.graded)}", ""
     if lab.weights["choose"]:
         fixed = [number for number in lab.graded if number not in lab.weights["choose"]]
         count = f"notebook {', '.join(fixed)}, and the one that you choose"
+        points = lab.weights["by hand"]["page"]
+        page = f"""
+- **And the page** of the notebook that you choose, {points} of the points: one page, a PDF beside the
+  notebooks or a Markdown cell at the end of that notebook. For 14 it is the output of `case.score()`."""
     hand_in = f"""# {lab.title}
 
 ## Hand in
 
 - **What**: the saved {count}, with your code in the cells that are there. An exercise has its points when
-  your function is right for other inputs, too.
-- **Until**: {due or "as announced"}.
-- Half of its points you get for a function that is not right, if you name the mistake and an input on
-  which it shows.
+  your function is right for other inputs, too.{page}
+- **Where**: {where or "where your instructor says"}.
+- **Until**: {due or "when your instructor says"}.
+- **In pairs** each hands in their own notebook, and names the other in its first cell.
+- **Half of the points** of a function that is not right you get by hand, if you say *why* its numbers come
+  out wrong (which line, which axis), and give an input of your own on which it shows: none that the check or
+  your feedback page prints. Write both into a text cell below the check, or tell your instructor within a
+  week of the feedback page.
 - Be ready to explain each line that you wrote: which shape it has, and what happens without it.
 
 ## The plan
@@ -204,8 +213,8 @@ def make(options, root=ROOT):
         raise Refused("--lab, --notebooks and --colab are for students; leave out --instructor")
     if options.lab and options.notebooks:
         raise Refused("a lab has its notebooks from PLANS.md; leave out --notebooks or --lab")
-    if options.due and not options.lab:
-        raise Refused("--due stands on the sheet of a lab; add --lab")
+    if (options.due or options.where) and not options.lab:
+        raise Refused("--due and --where stand on the sheet of a lab; add --lab")
     try:
         lab = read_lab(options.lab) if options.lab else None
     except ValueError as error:
@@ -220,7 +229,7 @@ def make(options, root=ROOT):
         where = "CIFAR-10 is in `data`." if data else "CIFAR-10 (170 MB) is fetched when it is first needed."
         colab = (options.colab, options.branch) if options.colab else None
         chosen = lab.notebooks if lab else options.notebooks
-        files = student_files(root, chosen, where, colab, lab, options.due)
+        files = student_files(root, chosen, where, colab, lab, options.due, options.where)
         numbers = sorted(Path(name).name[:2] for name in files if name.endswith(".ipynb"))
         part = [f"lab-{options.lab}"] if lab else numbers if options.notebooks else []
         kind = "-".join(["students", *part])
@@ -241,6 +250,7 @@ def main(arguments=None):
     parser.add_argument("--instructor", action="store_true", help="everything, with all answers")
     parser.add_argument("--lab", type=int, help="what this lab of PLANS.md needs, and a sheet LAB.md")
     parser.add_argument("--due", default="", metavar="TEXT", help="until when the lab is handed in")
+    parser.add_argument("--where", default="", metavar="TEXT", help="where the lab is handed in")
     parser.add_argument("--notebooks", nargs="+", metavar="NN", help="these alone, such as 02 03 04")
     parser.add_argument("--with-data", action="store_true", help="CIFAR-10, too: 177 MB more")
     parser.add_argument(

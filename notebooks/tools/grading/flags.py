@@ -12,6 +12,7 @@ from progress import NOTEBOOKS
 from grading.submissions import is_original, plain, read_originals
 
 LONG_ENOUGH = 140  # parts of the code: below this, two honest students write the same
+TOGETHER = 200  # of all functions of a student: the two of 04 are the same in most of an honest class
 SHORT = "like the course's own, as are others of this notebook; short, so an honest answer may be"
 READS_ANSWERS = {"answer", "answers", "mistakes", "verdict"}  # after a point; a variable may be called so
 CHECKS = {"check", "core", "watch", "in_use", "EXERCISES", "package_pieces", "solutions", "course"}
@@ -88,19 +89,20 @@ def of_notebook(original, cells):
 
 
 def equal_code(attempts, names):
-    """[(student, Attempt)] -> {(student, exercise): a line} for code that is the same, or nearly.
+    """[(student, Attempt)] -> {(student, exercise): [lines]}, [[names, exercises, what is the same]].
 
     `names`: {student: what to call them}; two may have the same. A short function alone is no sign, since
     honest answers are the same: of the course's own code, those of a notebook count together. A comment that
-    two have in common is a sign, however short the function is.
+    two have in common is a sign, however short the function is. A weak one: all that two have attempted is
+    the same to the letter.
     """
-    owners, sizes, found = {}, Counter(), {}
+    owners, sizes, found, forms, letters = {}, Counter(), {}, {}, {}
+    names = {None: "the course's own"} | names
     own = [*_own_code()]
     for name, _, source in own:
         for sign in (_form(source), *_comments(source)):
             owners.setdefault((name, sign), set()).add(None)
     numbers = {name: number for name, number, _ in own if number}
-    forms = {}
     for student, attempt in attempts:
         form, name = _form(attempt.own), attempt.name
         size = sum(1 for _ in ast.walk(_tree(attempt.own)))
@@ -110,15 +112,44 @@ def equal_code(attempts, names):
             owners.setdefault((name, sign), set()).add(student)
         if None in owners.get((name, form), ()):
             sizes[student, numbers.get(name)] += size
+        letters.setdefault(student, set()).add((name, _letters(attempt.own)))
+        sizes[student] += size
     for (student, name), (form, signs) in forms.items():
-        who = set().union(*(owners[name, sign] for sign in signs)) - {student}
-        others = ["the course's own"] * (None in who) + [names[other] for other in names if other in who]
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        if others:
-            found[student, name] = f"the same code as {', '.join(others[:5])}{more}"
+        if who := set().union(*(owners[name, sign] for sign in signs)) - {student}:
+            found[student, name] = [f"the same code as {_called(who, names)}"]
         elif None in owners.get((name, form), ()) and sizes[student, numbers.get(name)] >= LONG_ENOUGH:
-            found[student, name] = SHORT
-    return found
+            found[student, name] = [SHORT]
+    ours = {(name, _letters(source)) for name, _, source in own}
+    whole = {s: frozenset(texts) for s, texts in letters.items() if len(texts) > 1 and sizes[s] >= TOGETHER}
+    for student, texts in whole.items():
+        owners.setdefault(texts, {None} if texts <= ours else set()).add(student)
+    for student, texts in whole.items():
+        if who := owners[texts] - {student}:
+            first = next(place for place in forms if place[0] == student)
+            line = f"letter for letter the same as {_called(who, names)} in all {len(texts)} functions"
+            found.setdefault(first, []).append(f"{line} (short ones: it may be chance)")
+    return found, _groups(owners, names)
+
+
+def _called(who, names):
+    """Five of them, and where the others stand."""
+    called = [names[each] for each in names if each in who]
+    more = f" and {len(called) - 5} more: see the table of groups" if len(called) > 5 else ""
+    return ", ".join(called[:5]) + more
+
+
+def _groups(owners, names):
+    """-> [[names, exercises, why]], a line for each set of students and what they share."""
+    groups = {}
+    for place, who in owners.items():
+        if len(who - {None}) > 1:
+            whole = isinstance(place, frozenset)
+            why = "all functions, letter for letter" if whole else "code, whatever its names"
+            why = "comments" if not whole and place[1].startswith("#") else why
+            exercises = {name for name, _ in place} if whole else {place[0]}
+            groups.setdefault((frozenset(who), why), set()).update(exercises)
+    called = {who: ", ".join(names[each] for each in names if each in who) for who, _ in groups}
+    return [[called[who], ", ".join(sorted(exercises)), why] for (who, why), exercises in groups.items()]
 
 
 def _own_code():
@@ -134,12 +165,25 @@ def _own_code():
 
 def _comments(source):
     """-> the comments of three words or more; one of shapes alone is written by many."""
+    texts = [token.string for token in _comment_tokens(source)]
+    return [text for text in texts if len(re.findall(r"[A-Za-z]{3,}", text)) >= 3 and text not in _given()]
+
+
+def _comment_tokens(source):
     try:
         tokens = [*tokenize.generate_tokens(io.StringIO(plain(source)).readline)]
     except (tokenize.TokenError, SyntaxError):
         return []
-    texts = [token.string for token in tokens if token.type == tokenize.COMMENT]
-    return [text for text in texts if len(re.findall(r"[A-Za-z]{3,}", text)) >= 3 and text not in _given()]
+    return [token for token in tokens if token.type == tokenize.COMMENT]
+
+
+def _letters(source):
+    """-> its lines as they are, without comments, imports, empty lines and what trails."""
+    lines = source.split("\n")
+    for token in _comment_tokens(source):
+        row, column = token.start
+        lines[row - 1] = lines[row - 1][:column]
+    return tuple(line.rstrip() for line in lines if line.strip() and not re.match(r"import |from ", line))
 
 
 @cache

@@ -12,6 +12,7 @@ from progress import NOTEBOOKS
 from course.pieces import PIECES
 
 PASSED, FAILED, NOT_ATTEMPTED, STOPPED = "passed", "failed", "not attempted", "stopped"
+NOT_READ = "not read"  # its notebook was not found, and a file could not be read
 BY_HAND = "by hand"  # what no check decides: a page, a talk
 WEIGHTS = {"exercise": 1, "core piece": 2}  # points; a name of an exercise may stand here, too
 COLUMNS = ("student", "exercise", "points", "comment")  # of a file of points given by hand
@@ -144,12 +145,14 @@ def settled(rows, weights, given):
         if row.exercise in given:
             row.points, comment = given[row.exercise]
             row.given = f"By hand: {row.points:g} points. {comment}".strip()
+            row.given += "" if row.given.endswith((".", "!", "?")) else "."
     choose = [number for number in weights.get("choose", ()) if any(r.notebook == number for r in rows)]
     if not choose:
         return rows
     groups = {number: [row for row in rows if row.notebook == number] for number in choose}
+    nothing = (NOT_ATTEMPTED, NOT_READ)
     done = {
-        n: [r for r in group if r.given or r.result.outcome != NOT_ATTEMPTED] for n, group in groups.items()
+        n: [r for r in group if r.given or r.result.outcome not in nothing] for n, group in groups.items()
     }
     best = max(choose, key=lambda n: (sum(row.points for row in groups[n]), len(done[n])))
     rest = [row for row in rows if row.notebook not in choose]
@@ -157,5 +160,5 @@ def settled(rows, weights, given):
     chosen = groups[best]
     if not done[best]:  # one line in place of many
         most = max(sum(row.of for row in group) for group in groups.values())
-        chosen = [Row("", f"one of {', '.join(choose)}", Result(NOT_ATTEMPTED), 0, most)]
+        chosen = [Row("", f"one of {', '.join(choose)}", chosen[0].result, 0, most)]
     return rest[:place] + chosen + rest[place:]

@@ -26,13 +26,18 @@ class Unreadable(Exception):
     """In one line, why a file is no notebook that can be graded."""
 
 
+class Foreign(Unreadable):
+    """It can be read, and is none of the notebooks with exercises."""
+
+
 @dataclass
 class Student:
     name: str
     id: str = ""  # as the learning platform gives it in names of files
     moodle: bool = False
     notebooks: dict = field(default_factory=dict)  # {"04": [(id of a cell, its source)]}
-    remarks: list = field(default_factory=list)  # one line for each file that could not be used
+    unread: list = field(default_factory=list)  # one line for each file that could not be read
+    remarks: list = field(default_factory=list)  # one line for each other file that was not used
     late: bool = False  # as Canvas says in names of files
 
 
@@ -69,7 +74,7 @@ def collect(path, one=False, originals=None):
         student.late |= late
         file = "/".join(parts)
         if isinstance(found, Unreadable):
-            student.remarks.append(f"{file}: {found}")
+            (student.remarks if isinstance(found, Foreign) else student.unread).append(f"{file}: {found}")
         elif found:
             notebook, cells = found
             if notebook in student.notebooks:
@@ -81,8 +86,8 @@ def collect(path, one=False, originals=None):
     if not students:
         raise Unreadable(f"{path} holds no submissions")
     for student in students.values():
-        if not (student.notebooks or student.remarks):
-            student.remarks.append("no notebook (.ipynb) in it")
+        if not (student.notebooks or student.unread):
+            student.unread, student.remarks = student.remarks or ["no notebook (.ipynb) in it"], []
     return sorted(students.values(), key=lambda student: (student.name.lower(), student.id))
 
 
@@ -97,7 +102,7 @@ def _read(data, originals):
     number = recognise(cells, originals)
     if number:
         return number, cells
-    return Unreadable("not a notebook of this course, or one without exercises")
+    return Foreign("not a notebook of this course, or one without exercises")
 
 
 def _files(path):
