@@ -1,6 +1,6 @@
 """A paper of exam.md to print: a page for the browser, with the questions alone and room for answers.
 
-    python notebooks/tools/exam.py A                                  # exam_A.html
+    python notebooks/tools/exam.py A                                  # build/exam_A.html
     python notebooks/tools/exam.py A --notebooks 02 03 04 05 06 07 08 # what labs 1 to 3 teach
     python notebooks/tools/exam.py B --answers                        # exam_B_answers.html, to grade with
 
@@ -91,14 +91,15 @@ def main(arguments=None):
     parser.add_argument("--answers", action="store_true", help="with answers, levels and notebooks")
     parser.add_argument("--notebooks", nargs="+", metavar="NN", help="only questions that these teach")
     parser.add_argument("--course", default=COURSE, help="its name in the title")
-    parser.add_argument("--out", type=Path, help="file (default exam_A.html)")
+    parser.add_argument("--out", type=Path, help="file (default build/exam_A.html)")
     options = parser.parse_args(arguments)
-    out = options.out or Path(f"exam_{options.paper}{'_answers' if options.answers else ''}.html")
+    out = options.out or Path("build", f"exam_{options.paper}{'_answers' if options.answers else ''}.html")
     try:
         text = EXAM.read_text(encoding="utf-8")
         page = paper(text, options.paper, options.answers, options.notebooks, options.course)
     except ValueError as error:
         sys.exit(f"exam.py: {error}")
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     print(f"{out}: open it in a browser and print it")
 

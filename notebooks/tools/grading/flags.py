@@ -11,7 +11,7 @@ from progress import NOTEBOOKS
 
 from grading.submissions import is_original, plain, read_originals
 
-LONG_ENOUGH = 140  # parts of the code: below this, two honest students write the same
+LONG_ENOUGH = 170  # parts of the code: below this, two honest students write the same
 TOGETHER = 200  # of all functions of a student: the two of 04 are the same in most of an honest class
 SHORT = "like the course's own, as are others of this notebook; short, so an honest answer may be"
 READS_ANSWERS = {"answer", "answers", "mistakes", "verdict"}  # after a point; a variable may be called so
