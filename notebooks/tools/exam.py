@@ -48,7 +48,7 @@ def paper(text, letter, answers=False, notebooks=None, course=COURSE):
         ]
     title = f"{course}: paper {letter}{', answers' if answers else ''}, {sum(points)} points"
     of, minutes = map(int, re.search(r"papers of (\d+) points\s+and\s+(\d+) minutes", text).groups())
-    allowed = re.search(r"Allowed: (.*? computer\.)", text, re.DOTALL)[1]
+    allowed = re.search(r"Allowed: (.*?No\s+computer\.)", text, re.DOTALL)[1]
     head = "" if answers else _head(round(sum(points) * minutes / of), names, points, allowed)
     sections = "\n".join(
         f"<section>{markdown2html(f'## {question}')}"
