@@ -57,8 +57,8 @@ BUDGETS = {
     "preset": "no options: `nano`",
     "half-hour": "a longer training of `nano`",
     "long": "a long training of `nano`",
-    "fine": "a longer training, of patches of 2 x 2 pixels",
-    "nano": "at most 0.31 million parameters",
+    "nano": "the `nano` that the notebooks look into",
+    "fine": "at most 0.31 million parameters",
     "micro": "at most 2 million parameters",
     "mini": "at most 7.1 million parameters",
 }
@@ -69,11 +69,13 @@ def board_table():
     head = "budget,command,parameters,epochs,time,device,seeds,validation,test accuracy"
     rows = [head.split(",")]
     for budget, words in BUDGETS.items():
+        path = FOLDER / f"{budget}_cifar10.json"
+        words += f": `{path.stem}`" if path.exists() else ""
         if budget in STUDIES:
             runs = load_study(budget, "nano", FOLDER / "studies").get(REFERENCE, [])
             rows += [_row(words, "nano", runs, budget)] if runs else []
-        elif (path := FOLDER / f"{budget}_cifar10.json").exists():
-            rows.append(_row(f"{words}: `{path.stem}`", budget, [History.load(path)]))
+        elif path.exists():
+            rows.append(_row(words, budget, [History.load(path)]))
     return table(rows)
 
 

@@ -15,7 +15,7 @@ import torch
 
 from swin_cifar import bench, distributed
 from swin_cifar.calibration import calibration_in_words
-from swin_cifar.checkpoint import load_checkpoint
+from swin_cifar.checkpoint import SUMS, load_checkpoint, read_sums
 from swin_cifar.curves import plot_history
 from swin_cifar.data import DATA_SETS, Unavailable, load_cifar10
 from swin_cifar.explainer.build import drawings, explain_page
@@ -247,11 +247,15 @@ def _pictures_at(source):
 
 
 def _newest():
-    """-> the newest checkpoint, finished runs before others; the one that ships where there is none."""
-    found = [*RUNS.glob("*.pt"), *RUNS.parent.glob("*.pt")] or [*SHIPPED.glob("*.pt")]
-    if not found:
+    """-> the newest checkpoint, finished runs before others; where there is none, the best that ships."""
+    ships = read_sums(RUNS.parent / SUMS)
+    own = [*RUNS.glob("*.pt"), *(path for path in RUNS.parent.glob("*.pt") if path.name not in ships)]
+    if own:
+        return max(own, key=lambda path: (_finished(path), os.path.getmtime(path)))
+    shipped = [SHIPPED / name for name in read_sums(SHIPPED / SUMS) if (SHIPPED / name).exists()]
+    if not shipped:
         raise FileNotFoundError("there is no checkpoint yet: run `python -m swin_cifar train` first")
-    return max(found, key=lambda path: (_finished(path), os.path.getmtime(path)))
+    return max(shipped, key=lambda path: History.load(path.with_suffix(".json")).accuracy("test"))
 
 
 def _finished(path):

@@ -23,7 +23,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     data.add_argument("--data", help=sets)
     data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     board = {"type": Path, "metavar": "DIR", "help": "write for TensorBoard, into a folder of the run's name"}
-    newest = "the model (default: the newest in checkpoints/)"
+    newest = "the model (default: your newest in checkpoints/, or the best that ships)"
 
     top = argparse.ArgumentParser(prog="python -m swin_cifar", description=description)
     top.add_argument("--version", action="version", version=f"swin_cifar {__version__}")

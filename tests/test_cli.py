@@ -847,6 +847,25 @@ def test_the_newest_checkpoint_is_taken(run, pictures, capsys):
     assert "checkpoints/newer.pt" in capsys.readouterr().out.replace("\\", "/")
 
 
+def test_who_has_trained_nothing_gets_the_best_model_that_ships(pictures, capsys):
+    """From any folder, and in the project's own, whatever the files' times."""
+    folder = Path(__file__).parents[1] / "checkpoints"
+    accuracies = {
+        path: History.load(path.with_suffix(".json")).accuracy("test") for path in folder.glob("*.pt")
+    }
+    best = max(accuracies, key=accuracies.get)
+    Image.new("L", (9, 9)).save("good.png")
+    for here in ("", "checkpoints"):
+        if here:
+            shutil.copytree(folder, here, ignore=shutil.ignore_patterns("runs"))
+            for path in accuracies:
+                os.utime(Path(here, path.name), (1, 1 if path == best else 2))
+        assert main(["predict", "good.png", "--device", "cpu"]) == 0
+        found = capsys.readouterr().out
+        assert best.name in found and not any(path.name in found for path in accuracies if path != best)
+    assert len(accuracies) > 1
+
+
 @pytest.mark.parametrize("command", [["evaluate"], ["predict", "picture.png"]])
 def test_without_any_checkpoint_it_says_to_train(command, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("swin_cifar.__main__.SHIPPED", tmp_path)

@@ -107,7 +107,12 @@ def student_files(root, numbers=None, data="", colab=None, lab=None, due="", whe
     unread = tuple(folder for folder, words in READ.items() if not re.search(words, code))
     project = [name for name in project if not name.startswith(unread)]
     models = (root / "checkpoints" / "SHA256SUMS").read_text(encoding="utf-8").split()[1::2]
-    models = {f"checkpoints/{Path(name).stem}{suffix}" for name in models for suffix in (".pt", ".json")}
+    models = {
+        f"checkpoints/{Path(name).stem}{suffix}"
+        for name in models
+        if name in code
+        for suffix in (".pt", ".json")
+    }
     files = {name: root / name for name in project if name.startswith(STUDENTS) or name in models}
     course = {
         name.removeprefix(COURSE): (root / name).read_text(encoding="utf-8")
