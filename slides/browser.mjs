@@ -1,6 +1,6 @@
 // Look at decks in Chrome or Chromium, without a window.
 //   node browser.mjs check BROWSER PICTURES DECK...   does each slide fit? no error, no request to the network?
-//   node browser.mjs pdf BROWSER NOTES DECK...        DECK.pdf beside each deck
+//   node browser.mjs pdf BROWSER NOTES DECK...        DECK.pdf beside each deck, with notes DECK_notes.pdf
 // BROWSER is the path of a browser, or "" for an installed Chrome; PICTURES a folder, or "" for none;
 // NOTES "notes" for pages with the speaker's notes, or "".
 // The exit code is 1 where something is wrong.
@@ -97,7 +97,8 @@ function look(LETTERS) {
 async function print(deck) {
   const [page, complaints] = await open(deck, `?print-pdf&${extra}`, "pdf-ready");
   const reading = { tagged: true, outline: true }; // for screen readers: alternative texts, headings, bookmarks
-  await page.pdf({ path: deck.replace(/\.html$/, ".pdf"), preferCSSPageSize: true, printBackground: true, ...reading });
+  const paper = deck.replace(/\.html$/, extra ? "_notes.pdf" : ".pdf"); // notes are not for the class
+  await page.pdf({ path: paper, preferCSSPageSize: true, printBackground: true, ...reading });
   for (const complaint of complaints) console.log(`${deck}: ${complaint}`);
   await page.close();
   return complaints.length;

@@ -303,7 +303,8 @@ def lecture(paths, minutes, *who, link=""):
     if any(who):
         title = _begins_with(title, [html.escape(" · ".join(filter(None, who)))])
     if link:
-        end[-1] = _begins_with(end[-1], [f"**{html.escape(link)}**"])
+        address = link if "://" in link else f"https://{link}"
+        end[-1] = _begins_with(end[-1], [f"**[{html.escape(link)}]({html.escape(address)})**"])
     outline = _begins_with(outline, ["| notebook | |", "|---|---|", *parts])
     return _with_clock([title, outline, *chosen, *end])
 
@@ -350,6 +351,7 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebooks", nargs="*", type=Path, help="all if left out")
+    parser.add_argument("--only", metavar="DECK", help="one of them, such as lecture_45")
     parser.add_argument("--out", type=Path, default=HERE / "decks", help="folder (default slides/decks)")
     parser.add_argument("--pdf", action="store_true", help="print each deck to PDF as well")
     parser.add_argument("--notes", action="store_true", help="with --pdf: notes on a page after each slide")
@@ -369,9 +371,13 @@ def main(arguments=None):
         contents |= {
             f"lecture_{minutes}": lecture(paths, minutes, *who, link=options.link) for minutes in LECTURES
         }
+    if options.only:
+        if options.only not in contents:
+            raise SystemExit(f"there is no deck {options.only!r}; there are: {', '.join(contents)}")
+        contents = {options.only: contents[options.only]}
     fetch_packages()
     decks = [write(slides, name, options.out) for name, slides in contents.items()]
-    print(f"{len(decks)} decks in {options.out}")
+    print(f"decks in {options.out}: {len(decks)}")
     failed = options.pdf and in_browser("pdf", decks, "notes" if options.notes else "")
     failed |= options.check and in_browser("check", decks, options.out / "pictures")
     return int(failed)

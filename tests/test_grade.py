@@ -128,7 +128,12 @@ def write(path, content):
 def plant(folder):
     """The class: in the form in which Moodle hands submissions out, and in simpler ones."""
     every = {name: SOLUTIONS[name] for name in NAMES}
-    write(folder / "Ada Right_101_assignsubmission_file_" / "my homework.ipynb", notebook(every))
+    said = notebook(every)
+    for place, text in (("window-partition-check", "=I know why"), ("title", "With Ben.")):
+        after = [cell["id"] for cell in said["cells"]].index(place) + 1
+        own = {"id": f"own-{place}", "cell_type": "markdown", "metadata": {}, "source": [text]}
+        said["cells"].insert(after, own)
+    write(folder / "Ada Right_101_assignsubmission_file_" / "my homework.ipynb", said)
     half = {"window_partition": WRONG, "window_reverse": SOLUTIONS["window_reverse"]}
     write(folder / "halfben.ipynb", notebook(half))
     write(folder / "untouched.ipynb", notebook())
@@ -315,6 +320,15 @@ def test_no_student_disturbs_the_grading_of_others(graded):
     assert not [line for line in graded[1].values() if "grader" in line["says"]]
 
 
+def test_what_a_student_has_written_into_text_cells_is_shown(graded):
+    page = graded[0] / "grades_feedback" / "Ada Right_101_assignsubmission_file_" / "feedback.html"
+    assert "<pre>04: With Ben.\n\n04: =I know why</pre>" in page.read_text(encoding="utf-8")
+    with (graded[0] / "grades_totals.csv").open(encoding="utf-8-sig", newline="") as file:
+        said = {line["Student"]: line["Text cells"] for line in csv.DictReader(file)}
+    assert said["Ada Right"] == "04: With Ben.\n\n04: =I know why"
+    assert not said["halfben"] and not said["elsewhere"]  # the course's own are not shown
+
+
 def test_each_student_has_a_page_that_shows_no_flag(graded):
     page = graded[0] / "grades_feedback" / "Ada Right_101_assignsubmission_file_" / "feedback.html"
     page = page.read_text(encoding="utf-8")
@@ -392,7 +406,8 @@ def test_a_file_that_cannot_be_read_is_not_missing(tmp_path):
     limits = results.Limits()
     (_, rows), (_, others) = grade.grade([ada, bo], ORIGINALS, ["03", "04"], limits, results.WEIGHTS)[0]
     outcomes = {row.notebook: row.result.outcome for row in rows}
-    assert outcomes == {"03": "not read", "04": "not attempted"} and report.grade(rows) == "0"
+    assert outcomes == {"03": "not read", "04": "not attempted"}
+    assert report.grade(rows) == "" and report.grade(others) == "0"  # no number that could be uploaded
     assert report.comment(ada, rows).startswith(
         "not read: ada/03.ipynb: damaged, or no notebook of format 4; 0 of"
     )
@@ -1008,7 +1023,7 @@ def test_what_is_worth_nothing_is_nowhere(tmp_path, capsys):
     names = ["patch_embed", "patch_merging", "window_partition", "window_reverse"]
     assert [name for _, name in lines(tmp_path / "g.csv")] == names
     head = (tmp_path / "g_totals.csv").read_text(encoding="utf-8-sig").splitlines()[0]
-    assert head.endswith(f"Feedback comments,{','.join(names)}")
+    assert head.endswith(f"Feedback comments,Text cells,{','.join(names)}")
     page = (tmp_path / "g_feedback" / "ada.html").read_text(encoding="utf-8")
     assert "grid_partition" not in page and "Lab 1: from pixels to windows (20 points)" in page
     assert "flags" not in capsys.readouterr().out and not (tmp_path / "g_groups.csv").exists()

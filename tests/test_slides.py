@@ -404,7 +404,11 @@ def test_the_command_writes_all_decks_and_says_whether_they_are_right(tmp_path, 
     assert build.main([*one, "--pdf", "--notes"]) == 0
     deck = [f"{PATHS[3].stem}.html"]
     assert asked == [("pdf", deck, ""), ("pdf", deck, ""), ("check", deck), ("pdf", deck, "notes")]
-    assert "1 decks in" in capsys.readouterr().out
+    assert build.main(["--only", "lecture_60", "--out", str(tmp_path / "lecture")]) == 0
+    assert [path.name for path in (tmp_path / "lecture").iterdir()] == ["lecture_60.html"]
+    assert f"decks in {tmp_path / 'lecture'}: 1" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no deck 'lecture'; there are: 00_start_here, .*lecture_90$"):
+        build.main(["--only", "lecture"])
     with pytest.raises(SystemExit, match="same name"):
         build.main([one[0], *one])
     with pytest.raises(SystemExit):
@@ -497,10 +501,10 @@ def test_paper_has_a_page_for_a_question_one_for_its_answer_and_notes_on_request
         )
     )
     deck = build.write(slides, "deck", tmp_path)
-    for notes, pages in (("", 3), ("notes", 5)):
+    for notes, name, pages in (("", "deck.pdf", 3), ("notes", "deck_notes.pdf", 5)):
         code, found = browser("pdf", [deck], notes)
         assert code == 0, found
-        assert len(re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())) == pages
+        assert len(re.findall(rb"/Type\s*/Page\b", Path(tmp_path, name).read_bytes())) == pages
 
 
 @pytest.mark.parametrize(("words", "pages"), [("Announced:", 2), ("A question?", 3)])

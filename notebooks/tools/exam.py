@@ -101,7 +101,7 @@ def main(arguments=None):
         sys.exit(f"exam.py: {error}")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
-    print(f"{out}: open it in a browser and print it")
+    print(f"{re.search('<title>(.*)</title>', page)[1]}. Open {out} in a browser and print it.")
 
 
 if __name__ == "__main__":

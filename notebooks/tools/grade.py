@@ -178,11 +178,11 @@ def _main(options):
     for student in students:
         for remark in student.unread + student.remarks:
             print(f"{student.name}: {remark}")
-    print(f"{len(students)} students, notebooks {', '.join(notebooks) or 'none'}: {options.out}")
+    print(f"students: {len(students)}, notebooks: {', '.join(notebooks) or 'none'}: {options.out}")
     if flagged := sum(bool(row.flags) for _, rows in graded for row in rows):
-        print(f"{flagged} lines have flags: look at their code.")
+        print(f"lines with flags: {flagged}; look at their code.")
     if groups:
-        print(f"{stem}_groups.csv: {len(groups)} groups of students with the same code.")
+        print(f"groups of students with the same code: {len(groups)}, in {stem}_groups.csv")
     if open_ := sum(row.result.says.startswith(NOT_GRADED) for _, rows in graded for row in rows):
         print(f"{open_} exercises could not be graded (see `says`): run the command again.")
     print(f"--seed {seed} gives these hidden inputs again.")

@@ -169,9 +169,10 @@ def sheet(lab, due, where=""):
 - **In pairs** each hands in their own notebook, and names the other in its first cell.
 - **Half of the points** of a function that is not right you get by hand, if you say *why* its numbers come
   out wrong (which line, which axis), and give an input of your own on which it shows: none that the check or
-  your feedback page prints. Write both into a text cell below the check, or tell your instructor within a
-  week of the feedback page.
-- Be ready to explain each line that you wrote: which shape it has, and what happens without it.
+  your feedback page prints. The check's words, repeated, are not enough. Write both into a text cell below
+  the check, or tell your instructor within a week of the feedback page, with the function mended.
+- Be ready to explain each line that you wrote: which shape it has, and what happens without it. A piece that
+  you cannot explain counts half; in pairs each is asked.
 
 ## The plan
 """

@@ -147,9 +147,13 @@ def _groups(owners, names):
             why = "all functions, letter for letter" if whole else "code, whatever its names"
             why = "comments" if not whole and place[1].startswith("#") else why
             exercises = {name for name, _ in place} if whole else {place[0]}
-            groups.setdefault((frozenset(who), why), set()).update(exercises)
-    called = {who: ", ".join(names[each] for each in names if each in who) for who, _ in groups}
-    return [[called[who], ", ".join(sorted(exercises)), why] for (who, why), exercises in groups.items()]
+            students, found = groups.setdefault((frozenset(who - {None}), why), (set(), set()))
+            students |= who  # and None, where one of the signs is the course's own
+            found |= exercises
+    return [
+        [", ".join(names[each] for each in names if each in who), ", ".join(sorted(exercises)), why]
+        for (_, why), (who, exercises) in groups.items()
+    ]
 
 
 def _own_code():

@@ -60,14 +60,16 @@ def write_rows(path, students):
 def write_totals(path, students):
     """A line for each student: the names that platforms know them by, the sum, and each exercise's points."""
     names = list(dict.fromkeys(row.exercise for _, rows in students for row in rows))
-    head = ["Student", "ID", "Identifier", "Grade", "Maximum Grade", "Late", "Feedback comments", *names]
+    head = ["Student", "ID", "Identifier", "Grade", "Maximum Grade", "Late", "Feedback comments"]
+    head += ["Text cells", *names]
     lines = []
     for student, rows in students:
         identifier = f"Participant {student.id}" if student.id else ""
         points = {row.exercise: _points(row) for row in rows}
         who = [_text(student.name), student.id, identifier, grade(rows), _number(most(rows))]
         lines.append(
-            [*who, _late(student), comment(student, rows)] + [points.get(name, "") for name in names]
+            [*who, _late(student), comment(student, rows), _text(_own_words(student))]
+            + [points.get(name, "") for name in names]
         )
     _write(path, [head, *lines])
 
@@ -167,6 +169,8 @@ def write_page(folder, student, rows, title, half=False):
         tables += f"<h2>{name}</h2>\n<table>\n<tr>{head}\n{lines}</table>\n"
     remarks = "".join(f"<p>Could not be read: {html.escape(remark)}</p>\n" for remark in student.unread)
     remarks += "".join(f"<p>{html.escape(remark)}</p>\n" for remark in student.remarks)
+    if own := _own_words(student):
+        tables += f"<h2>Your text cells</h2>\n<pre>{html.escape(own)}</pre>\n"
     words = {"name": html.escape(student.name), "title": html.escape(title), "next": _next(rows, half)}
     points = f"{grade(rows)} of {_number(most(rows))} points." if grade(rows) else "No grade yet."
     place.write_text(PAGE.format(**words, points=points, remarks=remarks, tables=tables), encoding="utf-8")
@@ -198,6 +202,11 @@ def _says(row):
     return " ".join(_words(row))
 
 
+def _own_words(student):
+    """What the student has written into text cells: why a function is wrong, with whom, a page."""
+    return "\n\n".join(f"{number}: {text}" for number, texts in student.words.items() for text in texts)
+
+
 def _late(student):
     return "LATE" if student.late else ""
 
@@ -206,7 +215,7 @@ def comment(student, rows):
     """One line for a platform's field of feedback."""
     unread = any(row.result.outcome == NOT_READ for row in rows)
     words = [f"not read: {', '.join(student.unread)}"] if unread else []
-    if grade(rows):
+    if any(row.given or row.result.outcome not in (NOT_READ, BY_HAND) for row in rows):
         checked = [row for row in rows if row.result.outcome != BY_HAND]
         passed = sum(row.result.outcome == PASSED for row in checked)
         others = [f"{row.exercise} {row.result.outcome}" for row in checked if row.result.outcome != PASSED]
@@ -216,10 +225,9 @@ def comment(student, rows):
 
 
 def grade(rows):
-    """The sum, as a text; nothing where nothing could be read: that is no 0."""
-    seen = [row for row in rows if row.given or row.result.outcome not in (NOT_READ, BY_HAND)]
-    unread = any(row.result.outcome == NOT_READ for row in rows)
-    return "" if unread and not seen else _number(total(rows))
+    """The sum, as a text; nothing where something could not be read: that is no 0."""
+    unread = any(row.result.outcome == NOT_READ and not row.given for row in rows)
+    return "" if unread else _number(total(rows))
 
 
 def _points(row):

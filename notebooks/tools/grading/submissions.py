@@ -36,6 +36,7 @@ class Student:
     id: str = ""  # as the learning platform gives it in names of files
     moodle: bool = False
     notebooks: dict = field(default_factory=dict)  # {"04": [(id of a cell, its source)]}
+    words: dict = field(default_factory=dict)  # {"04": [a text cell of the student's own]}
     unread: list = field(default_factory=list)  # one line for each file that could not be read
     remarks: list = field(default_factory=list)  # one line for each other file that was not used
     late: bool = False  # as Canvas says in names of files
@@ -76,7 +77,8 @@ def collect(path, one=False, originals=None):
         if isinstance(found, Unreadable):
             (student.remarks if isinstance(found, Foreign) else student.unread).append(f"{file}: {found}")
         elif found:
-            notebook, cells = found
+            notebook, cells, words = found
+            student.words[notebook] = student.words.get(notebook, []) + words
             if notebook in student.notebooks:
                 remark = f"{file}: a second notebook {notebook}; the one with more written counts"
                 student.remarks.append(remark)
@@ -92,7 +94,7 @@ def collect(path, one=False, originals=None):
 
 
 def _read(data, originals):
-    """-> (number of the notebook, its cells), or Unreadable; of a folder None."""
+    """-> (number of the notebook, its code, the student's text cells), or Unreadable; of a folder None."""
     if data is None or isinstance(data, Unreadable):
         return data
     try:
@@ -101,8 +103,16 @@ def _read(data, originals):
         return reason
     number = recognise(cells, originals)
     if number:
-        return number, cells
+        return number, cells, _own_words(data, originals[number])
     return Foreign("not a notebook of this course, or one without exercises")
+
+
+def _own_words(data, original):
+    """-> the text cells that the student has added; none where an editor has given all cells other ids."""
+    texts = read_notebook(data, "markdown")
+    if not original.texts_of.intersection(name for name, _ in texts):
+        return []
+    return [source.strip() for name, source in texts if name not in original.texts_of and source.strip()]
 
 
 def _files(path):
@@ -198,15 +208,15 @@ def _whose(parts, canvas):
 # --- notebooks ---------------------------------------------------------------------------
 
 
-def read_notebook(data):
-    """bytes -> [(id, source)] of its code cells, with plain line ends. Raises Unreadable."""
+def read_notebook(data, kind="code"):
+    """bytes -> [(id, source)] of its cells of a kind, with plain line ends. Raises Unreadable."""
     if not data.strip():
         raise Unreadable("the file is empty")
     try:
         cells = json.loads(data.decode("utf-8-sig"))["cells"]
         found = []
         for cell in cells:
-            if cell["cell_type"] == "code":
+            if cell["cell_type"] == kind:
                 source = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
                 name = cell.get("id") or cell.get("metadata", {}).get("id") or ""
                 found.append((str(name), source.replace("\r\n", "\n").replace("\r", "\n")))
@@ -219,6 +229,7 @@ def read_notebook(data):
 class Original:
     cells: list  # [(id, source)] of the code cells
     exercises: list  # names, in the notebook's order
+    texts_of: frozenset = frozenset()  # ids of its text cells
 
     @cached_property
     def texts(self):
@@ -231,7 +242,9 @@ def read_originals(folder=NOTEBOOKS):
     for path in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")):
         names = exercises(path)
         if names:
-            found[path.name[:2]] = Original(read_notebook(path.read_bytes()), names)
+            data = path.read_bytes()
+            texts = frozenset(name for name, _ in read_notebook(data, "markdown"))
+            found[path.name[:2]] = Original(read_notebook(data), names, texts)
     return found
 
 
