@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from study import REFERENCE, STUDIES, differences, load_study, mean_and_deviation
+from study import LADDER, NO_TABLE, RATES, REFERENCE, STUDIES, differences, load_study, mean_and_deviation
 from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
 from swin_cifar.cards import architecture, duration, parameters, pictures, table
 from swin_cifar.checkpoint import SUMS, read_sums, sha256
@@ -111,6 +111,17 @@ def ladder_table(preset="nano"):
     return table(rows)
 
 
+def rates_table(preset="nano"):
+    """Validation accuracy of the study "rates": each rung of the ladder with rates of its own, one seed."""
+    runs = load_study("rates", preset, FOLDER / "studies")
+    rows = [["model", *RATES]]
+    for idea in (*LADDER, NO_TABLE):
+        found = [runs.get(f"{idea}, {change}", []) for change in RATES]
+        rows.append([idea, *(_percent(_accuracies(each)[0]) if each else "" for each in found)])
+    tried = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
+    return table([[row[i] for i in tried] for row in rows])
+
+
 def card(path):
     """The model card of a published checkpoint."""
     history = History.load(path.with_suffix(".json"))
@@ -177,6 +188,7 @@ def pages():
             "cards": shipped,
             "recipe": study_table("recipe"),
             "ladder": ladder_table(),
+            "rates": rates_table(),
         },
     }
     return {path: _filled(path.read_text(encoding="utf-8"), texts) for path, texts in parts.items()}
