@@ -160,7 +160,7 @@ def test_frames_become_a_moving_picture_with_words(displayed):
         for frame in ImageSequence.Iterator(picture)
     ]
     red, lime, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    assert frames == [(red, 400), (lime, 100), (blue, 100), (red, 400)]
+    assert frames == [(red, 400), (lime, 100), (blue, 100), (red, 1200)]
     assert image.alt == "colours in turn" and picture.size == (120, 120)
     assert (image.width, image.height) == (80, 80)
 
