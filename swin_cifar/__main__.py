@@ -251,18 +251,18 @@ def _newest():
     ships = read_sums(RUNS.parent / SUMS)
     own = [*RUNS.glob("*.pt"), *(path for path in RUNS.parent.glob("*.pt") if path.name not in ships)]
     if own:
-        return max(own, key=lambda path: (_finished(path), os.path.getmtime(path)))
-    shipped = [SHIPPED / name for name in read_sums(SHIPPED / SUMS) if (SHIPPED / name).exists()]
-    if not shipped:
-        raise FileNotFoundError("there is no checkpoint yet: run `python -m swin_cifar train` first")
-    return max(shipped, key=lambda path: History.load(path.with_suffix(".json")).accuracy("test"))
+        return max(own, key=lambda path: (_accuracy(path) > 0, os.path.getmtime(path)))
+    if shipped := [*SHIPPED.glob("*.pt")]:
+        return max(shipped, key=_accuracy)
+    raise FileNotFoundError("there is no checkpoint yet: run `python -m swin_cifar train` first")
 
 
-def _finished(path):
+def _accuracy(path):
+    """-> the test accuracy in the history beside a checkpoint; 0 where none was measured."""
     try:
-        return History.load(path.with_suffix(".json")).results.test is not None
-    except (OSError, ValueError):  # a model without its history
-        return False
+        return History.load(path.with_suffix(".json")).accuracy("test")
+    except (OSError, ValueError):  # a model without its history, or an unfinished run
+        return 0.0
 
 
 if __name__ == "__main__":

@@ -148,6 +148,12 @@ def test_only_the_first_of_several_processes_takes_a_name(monkeypatch):
     monkeypatch.setattr("swin_cifar.__main__.claim_path", lambda path: pytest.fail("a name for nothing"))
     monkeypatch.setattr("swin_cifar.distributed.rank", lambda: 1)
     assert train(*SHORT) == 0
+    assert not files()
+
+
+def test_only_the_first_of_several_processes_writes_for_tensorboard(monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr("swin_cifar.distributed.rank", lambda: 1)
     assert train(*SHORT, "--tensorboard", "board") == 0
     assert not files()
 

@@ -1,5 +1,6 @@
 """The grader: a class of planted submissions, graded once by the command, each in the way it must be."""
 
+import ast
 import copy
 import csv
 import dataclasses
@@ -268,7 +269,7 @@ def test_an_honest_notebook_has_no_flags(graded):
 
 
 def test_equal_code_is_flagged_whatever_its_names(graded):
-    assert "the same code as" in of(graded, "Ada Right")["flags"]
+    assert "the same comments as" in of(graded, "Ada Right")["flags"]
     assert "Ada Right" in of(graded, "copies")["flags"]
     assert "the course's own" in of(graded, "copies")["flags"]
 
@@ -336,7 +337,7 @@ def test_each_student_has_a_page_that_shows_no_flag(graded):
     assert "Notebook 11 was not handed in." in page and "within a week" not in page
     assert '<meta name="viewport"' in page and page.count("<th>") == 0 and "<th scope=col>result" in page
     page = (graded[0] / "grades_feedback" / "copies.html").read_text(encoding="utf-8")
-    assert "window_partition<td>passed" in page and "same code" not in page
+    assert "window_partition<td>passed" in page and "the same c" not in page
     assert len([*(graded[0] / "grades_feedback").iterdir()]) == len({name for name, _ in graded[1]})
 
 
@@ -850,6 +851,22 @@ def test_few_honest_students_are_the_same_to_the_letter():
     attempts = [(i, each) for i in range(120) for each in lab_1(r)]
     found, _ = flags.equal_code(attempts, dict.fromkeys(range(120), "somebody"))
     assert len(letter_for_letter(found)) <= 4
+
+
+def test_a_flag_says_whether_code_or_comments_are_the_same():
+    """A long function with other names and no comments; a short one of another's content with one comment."""
+    long = ast.unparse(ast.parse(SOLUTIONS["attention"]))
+    short = "def window_reverse(windows, M, H, W):\n    # as I drew them on paper\n    return windows{}\n"
+    pairs = {
+        "attention": (long, re.sub(r"\bmask\b", "forbidden", long)),
+        "window_reverse": (short.format("[0]"), short.format(".sum(1).view(1, H, W)")),
+    }
+    attempts = [
+        (i, submissions.Attempt(n, own=code)) for n, pair in pairs.items() for i, code in enumerate(pair)
+    ]
+    found, _ = flags.equal_code(attempts, {0: "Ada", 1: "Bo"})
+    assert found[0, "attention"][0].startswith("the same code as ") and "Bo" in found[0, "attention"][0]
+    assert found[1, "window_reverse"] == ["the same comments as Ada"]
 
 
 def test_a_group_stands_once_in_full(tmp_path):

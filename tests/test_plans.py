@@ -432,7 +432,10 @@ def test_a_sheet_says_what_where_and_until_when(lab):
     assert (
         "**Where**: where your instructor says." in said and "**Until**: when your instructor says." in said
     )
-    assert "names the other in its first cell" in said and "hands in their own notebook" in said
+    assert (
+        "names the other in a new text cell at its top" in " ".join(said.split())
+        and "hands in their own notebook" in said
+    )
     assert ("14 of the points: one page, a PDF" in " ".join(said.split())) == (lab == 4)
     said = handout.sheet(found, "12 May", "Moodle, Lab 1")
     assert "**Where**: Moodle, Lab 1." in said and "**Until**: 12 May." in said

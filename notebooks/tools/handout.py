@@ -166,13 +166,14 @@ def sheet(lab, due, where=""):
   your function is right for other inputs, too.{page}
 - **Where**: {where or "where your instructor says"}.
 - **Until**: {due or "when your instructor says"}.
-- **In pairs** each hands in their own notebook, and names the other in its first cell.
+- **In pairs** each hands in their own notebook, and names the other in a new text cell at its top.
 - **Half of the points** of a function that is not right you get by hand, if you say *why* its numbers come
   out wrong (which line, which axis), and give an input of your own on which it shows: none that the check or
-  your feedback page prints. The check's words, repeated, are not enough. Write both into a text cell below
-  the check, or tell your instructor within a week of the feedback page, with the function mended.
+  your feedback page prints. The check's words, repeated, are not enough. Write both into a new text cell
+  below the check, or tell your instructor within a week of the feedback page, with the function mended.
 - Be ready to explain each line that you wrote: which shape it has, and what happens without it. A piece that
   you cannot explain counts half; in pairs each is asked.
+- What is not finished in class is finished at home. Exercises under "Further" are voluntary, without points.
 
 ## The plan
 """

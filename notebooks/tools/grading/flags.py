@@ -11,7 +11,7 @@ from progress import NOTEBOOKS
 
 from grading.submissions import is_original, plain, read_originals
 
-LONG_ENOUGH = 170  # parts of the code: below this, two honest students write the same
+LONG_ENOUGH = 160  # parts of the code: below this, two honest students write the same
 TOGETHER = 200  # of all functions of a student: the two of 04 are the same in most of an honest class
 SHORT = "like the course's own, as are others of this notebook; short, so an honest answer may be"
 READS_ANSWERS = {"answer", "answers", "mistakes", "verdict"}  # after a point; a variable may be called so
@@ -115,8 +115,11 @@ def equal_code(attempts, names):
         letters.setdefault(student, set()).add((name, _letters(attempt.own)))
         sizes[student] += size
     for (student, name), (form, signs) in forms.items():
-        if who := set().union(*(owners[name, sign] for sign in signs)) - {student}:
-            found[student, name] = [f"the same code as {_called(who, names)}"]
+        alike = owners[name, form] - {student} if form in signs else set()
+        comments = set().union(*(owners[name, sign] for sign in signs)) - {student} - alike
+        if alike or comments:
+            words = [(alike, "code"), (comments, "comments")]
+            found[student, name] = [f"the same {what} as {_called(who, names)}" for who, what in words if who]
         elif None in owners.get((name, form), ()) and sizes[student, numbers.get(name)] >= LONG_ENOUGH:
             found[student, name] = [SHORT]
     ours = {(name, _letters(source)) for name, _, source in own}
