@@ -279,7 +279,7 @@ def test_a_question_has_an_answer_and_is_taught(name):
 
 
 def output(*scores):
-    """The three values of question B7, mixed by the softmax of these scores, as two numbers in words."""
+    """The three values of question A12, mixed by the softmax of these scores, as two numbers in words."""
     values = torch.tensor([[8.0, 0], [0, 8], [8, 8]])
     first, second = (torch.tensor(scores).softmax(0) @ values).tolist()
     return f"({round(first, 2):g}, {round(second, 2):g})"
@@ -321,7 +321,7 @@ def answers():
     settings = {"epochs": 10, "warmup_epochs": 1, "learning_rate": 0.01, "min_learning_rate": 0}
     rate = {step: learning_rate(step, 1000, train_config("nano", **settings)) for step in (49, 100, 549, 999)}
     half = 196 * math.sqrt(0.9 * 0.1 / 10_000)
-    wrong = torch.arange(64).reshape(1, -1, 16)[0, 0]  # window 0 of A12
+    wrong = torch.arange(64).reshape(1, -1, 16)[0, 0]  # window 0 of B7
     return {
         "A5": [
             f"(B, {h}, {w}, {c})",
@@ -341,11 +341,11 @@ def answers():
         "A10": [f"{half:.2f} points", f"{90 - half:.2f}% to {90 + half:.2f}%", f"{10 * half:.2f} points"]
         + [f"{1.96**2 * 0.09 / 0.002**2:,.0f} pictures"],
         "A11": seeds([0.2, 0.6, 0.7]) + seeds([0.2, 0.6, 0.7, 0.5]),
-        "A12": [f"first {len(wrong)} tokens: rows {wrong.min() // 8} and {wrong.max() // 8}"],
+        "B7": [f"first {len(wrong)} tokens: rows {wrong.min() // 8} and {wrong.max() // 8}"],
         "B5": [f"= {-50 % 4} rows", f"= {-30 % 4} columns", f"{13 * 8} tokens", f"= {4 - 48 % 4}:"],
         "B6": [f"(B, {', '.join(map(str, merged.shape[1:]))})", f"{before.numel():,}", f"{merged.numel():,}"]
         + [f"{sum(p.numel() for p in merging.parameters()):,}"],
-        "B7": [
+        "A12": [
             output(0, math.log(2), math.log(5)),
             output(0, math.log(2), -math.inf),
             output(math.log(2), math.log(2), math.log(5)),
