@@ -197,13 +197,15 @@ LADDER: dict[str, Callable[[str], SwinTransformer]] = {
 # bias or an embedding, tries that table's rate, too.
 RATES: dict[str, dict[str, float]] = {
     "as it is": {},
-    "all rates halved": {"learning_rate": 1.5e-3},
     "matrices at half the rate": {"matrix_lr_scale": 2.5},
     "matrices at twice the rate": {"matrix_lr_scale": 10.0},
     "matrices at 4 times the rate": {"matrix_lr_scale": 20.0},
     "table at the common rate": {"table_lr_scale": 1.0},
     "table at 10 times the rate": {"table_lr_scale": 10.0},
     "table at 100 times the rate": {"table_lr_scale": 100.0},
+    "matrices at twice, table at the common rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 1.0},
+    "matrices at twice, table at 10 times the rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 10.0},
+    "matrices at twice, table at 100 times the rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 100.0},
 }
 
 
