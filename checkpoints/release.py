@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from study import LADDER, NO_TABLE, RATES, REFERENCE, STUDIES, differences, load_study, mean_and_deviation
+from study import RATES, REFERENCE, RUNGS, STUDIES, differences, load_study, mean_and_deviation
 from swin_cifar import SwinTransformer, evaluate, load_checkpoint, load_data, save_checkpoint, train_config
 from swin_cifar.cards import architecture, duration, parameters, pictures, table
 from swin_cifar.checkpoint import SUMS, read_sums, sha256
@@ -101,10 +101,10 @@ def study_table(study, preset="nano"):
     return table(rows)
 
 
-def ladder_table(preset="nano"):
-    """From a plain Transformer to Swin: one row per model of the study "ladder"."""
+def ladder_table(study, preset="nano"):
+    """From a plain Transformer to Swin: one row per model of the study."""
     rows = [["model", "parameters", "million operations a picture", "seeds", "validation", "test"]]
-    for name, histories in load_study("ladder", preset, FOLDER / "studies").items():
+    for name, histories in load_study(study, preset, FOLDER / "studies").items():
         facts = histories[0].results
         about = [f"{facts.parameters:,}", f"{facts.flops_per_image / 1e6:.1f}", str(len(histories))]
         rows.append([name, *about, *map(_percent, _accuracies(histories))])
@@ -112,14 +112,14 @@ def ladder_table(preset="nano"):
 
 
 def rates_table(preset="nano"):
-    """Validation accuracy of the study "rates": each rung of the ladder with rates of its own, one seed."""
+    """Validation accuracy of the study "rates": a column for each rung, a row for each change of its rates."""
     runs = load_study("rates", preset, FOLDER / "studies")
-    rows = [["model", *RATES]]
-    for idea in (*LADDER, NO_TABLE):
-        found = [runs.get(f"{idea}, {change}", []) for change in RATES]
-        rows.append([idea, *(_percent(_accuracies(each)[0]) if each else "" for each in found)])
-    tried = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
-    return table([[row[i] for i in tried] for row in rows])
+    rows = [["rates", *RUNGS]]
+    for change in RATES:
+        found = [runs.get(f"{idea}, {change}", []) for idea in RUNGS]
+        if any(found):
+            rows.append([change, *(_percent(_accuracies(each)[0]) if each else "" for each in found)])
+    return table(rows)
 
 
 def card(path):
@@ -187,7 +187,8 @@ def pages():
             "board": board_table(),
             "cards": shipped,
             "recipe": study_table("recipe"),
-            "ladder": ladder_table(),
+            "ladder": ladder_table("ladder"),
+            "ladder-one-rate": ladder_table("ladder-one-rate"),
             "rates": rates_table(),
         },
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from swin_cifar.config import SwinConfig, model_config, train_config
+from swin_cifar.config import SwinConfig, TrainConfig, model_config, train_config
 from swin_cifar.data import load_cifar10, load_folder
 from swin_cifar.history import History
 from swin_cifar.layers import WindowAttention
@@ -25,6 +25,7 @@ from swin_cifar.training import train_and_test
 from swin_cifar.variants import ablate
 
 REFERENCE = "as it is"  # what the other variants of a study are compared with
+HELD_OUT = 5000  # training pictures of CIFAR-10 that validate
 FOLDER = Path(__file__).parent / "studies"
 EMOJI = Path(__file__).parents[1] / "notebooks" / "pictures" / "emoji"  # a small set of another kind
 
@@ -180,6 +181,7 @@ def _size(config: SwinConfig) -> int:
         return sum(p.numel() for p in SwinTransformer(config).parameters())
 
 
+NO_TABLE = "no position encoding"  # to compare the bias with
 # From a plain Transformer to Swin, each with one idea more: {idea: preset -> model}.
 LADDER: dict[str, Callable[[str], SwinTransformer]] = {
     "global attention": partial(flat_model, windows=False, bias=False, position=True),
@@ -188,6 +190,7 @@ LADDER: dict[str, Callable[[str], SwinTransformer]] = {
     "relative position bias": flat_model,  # in place of the position embedding
     "hierarchy": create_model,
 }
+RUNGS = LADDER | {NO_TABLE: partial(flat_model, bias=False)}
 
 
 # --- studies ----------------------------------------------------------------------------
@@ -203,9 +206,20 @@ RATES: dict[str, dict[str, float]] = {
     "table at the common rate": {"table_lr_scale": 1.0},
     "table at 10 times the rate": {"table_lr_scale": 10.0},
     "table at 100 times the rate": {"table_lr_scale": 100.0},
-    "matrices at twice, table at the common rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 1.0},
     "matrices at twice, table at 10 times the rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 10.0},
     "matrices at twice, table at 100 times the rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 100.0},
+}
+
+# The best of each line by validation: {preset: {rung: change}}. "augmentation" has the preset's own rates.
+CHOSEN: dict[str, dict[str, str]] = {
+    "nano": {
+        "global attention": "matrices at twice the rate",
+        "windows": "matrices at twice, table at 10 times the rate",
+        "shift": "matrices at twice, table at 10 times the rate",
+        "relative position bias": "matrices at twice, table at 100 times the rate",
+        "hierarchy": "matrices at twice the rate",
+        NO_TABLE: "matrices at twice the rate",
+    }
 }
 
 
@@ -215,6 +229,17 @@ class Variant:
 
     recipe: dict = field(default_factory=dict)
     build: Callable[[str], SwinTransformer] = create_model  # name of a preset -> model
+    rung: str = ""  # of the ladder, that trains with the rates CHOSEN for it
+
+    def config(self, preset: str, **changes) -> TrainConfig:
+        """The preset's recipe with this change and others. Raises ValueError for a rung without rates."""
+        if self.rung and self.rung not in CHOSEN.get(preset, {}):
+            raise ValueError(
+                f"no rates were chosen for {preset}'s {self.rung!r}: run the study 'rates' with this preset, "
+                "and write the best change of each model into CHOSEN in checkpoints/study.py"
+            )
+        rates = RATES[CHOSEN[preset][self.rung]] if self.rung else {}
+        return train_config(preset, **self.recipe | rates | changes)
 
 
 PLAIN = {"crop_padding": 0, "flip": False, "mixup_prob": 0.0, "cutmix_prob": 0.0}  # no augmentation
@@ -234,6 +259,7 @@ SHORT |= {
     "cutmix_prob": 0.0,
     "ema_decay": 0.0,
 }
+ONE_RATE = SHORT | {"optimizer": "adamw", "table_lr_scale": 1.0}
 LONG = {"epochs": 160, "warmup_epochs": 3, "crop_padding": 4, "cutmix_prob": 0.75}
 HALF_HOUR = {"epochs": 80, "warmup_epochs": 2, "crop_padding": 4, "cutmix_prob": 0.5}
 FINE = HALF_HOUR | {"epochs": 100, "learning_rate": 2e-3}
@@ -247,7 +273,17 @@ FINE_SHAPE = {
     "mlp_ratio": 3.84,
 }
 FEW = {"epochs": 30, "batch_size": 16}  # for 160 pictures
-NO_TABLE = "no position encoding"  # to compare the bias with
+
+
+def _ladder(recipe, own_rates=False):
+    """{rung: Variant}: all but one without augmentation; with the rates chosen for each, if `own_rates`."""
+    runs = {
+        idea: Variant(recipe | PLAIN, build, rung=idea if own_rates else "") for idea, build in RUNGS.items()
+    }
+    without_table = runs.pop(NO_TABLE)
+    return runs | {"augmentation": Variant(recipe), NO_TABLE: without_table}
+
+
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
     "half-hour": {REFERENCE: Variant(HALF_HOUR)},  # on two cores; one thread takes an hour
@@ -309,14 +345,19 @@ STUDIES = {  # study: {variant: what is changed}
         ),
     },
     # Each adds one idea to the one before; all have as many parameters as the preset.
-    "ladder": {
-        **{idea: Variant(PLAIN, build) for idea, build in LADDER.items()},
-        "augmentation": Variant(),
-        NO_TABLE: Variant(PLAIN, partial(flat_model, bias=False)),
+    "ladder": _ladder({"epochs": 12}, own_rates=True),
+    # AdamW and one learning rate for all: what this says of the bias is the recipe's doing, as the two runs
+    # show in which the tables alone learn faster.
+    "ladder-one-rate": _ladder(ONE_RATE)
+    | {
+        f"{idea}, table at 30 times the rate": Variant(
+            ONE_RATE | PLAIN | {"table_lr_scale": 30.0}, RUNGS[idea]
+        )
+        for idea in ("shift", "relative position bias")
     },
     "rates": {
         f"{idea}, {change}": Variant(PLAIN | {"epochs": 4} | rates, build)
-        for idea, build in (LADDER | {NO_TABLE: partial(flat_model, bias=False)}).items()
+        for idea, build in RUNGS.items()
         for change, rates in RATES.items()
         if not (idea == NO_TABLE and "table_lr_scale" in rates)
     },
@@ -329,18 +370,18 @@ def run_study(
     """Train every variant of a study with every seed; a run whose history is there is left out.
 
     `recipe`: changes for all of its runs, fewer epochs for example. Raises ValueError for a
-    study that does not exist, for "recipe" with another preset than nano, and where a history
-    that is there was made with another recipe, and what `load_cifar10` and `fit` raise.
+    study that does not exist, for one of nano's recipe with another preset, for a rung without rates,
+    where a history that is there was made with another recipe, and what `load_cifar10` and `fit` raise.
     """
     if study not in STUDIES:
         raise ValueError(f"unknown study {study!r}; there are: {', '.join(STUDIES)}")
-    if study == "recipe" and preset != "nano":
-        raise ValueError("the changes of the study 'recipe' are changes of nano's recipe: leave out --preset")
+    if study in ("recipe", "ladder-one-rate") and preset != "nano":
+        raise ValueError(f"the study {study!r} changes nano's recipe: leave out --preset")
     for seed in seeds:
         train, validation, test = _pictures(study, seed, data_root)
         for name, variant in STUDIES[study].items():
             path = _path(folder, study, preset, name, seed)
-            config = train_config(preset, **{"seed": seed, **variant.recipe, **recipe})
+            config = variant.config(preset, **{"seed": seed, **recipe})
             if path.exists():
                 if History.load(path).recipe != config:
                     raise ValueError(f"{path} was made with another recipe: move it away, or use its recipe")
@@ -358,7 +399,7 @@ def _pictures(study, seed, data_root):
         train, test = load_folder(EMOJI, seed=seed)
         return train, None, test
     train, test = load_cifar10(data_root)
-    return *train.split(5000), test
+    return *train.split(HELD_OUT), test
 
 
 def _path(folder, study, preset, variant, seed):

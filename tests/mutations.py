@@ -251,12 +251,35 @@ MUTATIONS = {
 
 
 def tests_for(file):
+    """-> lists of test files, to run one after the other until a bug in `file` is noticed: its own first."""
     if "explainer" in Path(file).parts:
-        return ["tests/test_explainer.py"]
+        return [["tests/test_explainer.py"]]
     name = Path(file).stem
-    group = next((names for names in (OF_THE_MODEL, OF_TRAINING) if name in names), (name,))
-    paths = [f"tests/test_{name}.py" for name in group]
-    return [path for path in paths if (ROOT / path).exists()]
+    group = next((names for names in (OF_THE_MODEL, OF_TRAINING) if name in names), ())
+    others = [other for other in group if other != name]
+    existing = [
+        [path for each in names if (ROOT / (path := f"tests/test_{each}.py")).exists()]
+        for names in ([name], others)
+    ]
+    return [paths for paths in existing if paths]
+
+
+def copy_to(folder):
+    """Copy what the tests of the package need."""
+    for name in COPIED:
+        target = folder / name
+        target.parent.mkdir(exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, target)
+
+
+def run_tests(folder, tests, which):
+    """-> the finished pytest in `folder`."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *which, *tests]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def main():
@@ -266,25 +289,20 @@ def main():
             print(f"left out, without Node.js: {bug}")
             continue
         with tempfile.TemporaryDirectory() as folder:
-            for name in COPIED:
-                target = Path(folder) / name
-                target.parent.mkdir(exist_ok=True)
-                if (ROOT / name).is_dir():
-                    shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    shutil.copy(ROOT / name, target)
+            copy_to(Path(folder))
             path = Path(folder) / file
             source = path.read_text(encoding="utf-8")
             if source.count(old) != 1:
                 sys.exit(f"{bug}: {file} no longer holds exactly once: {old}")
             path.write_text(source.replace(old, new), encoding="utf-8")
-            files = {name for name, _, _ in MUTATIONS.values()} if bug == "none" else {file}
-            tests = sorted({test for name in files for test in tests_for(name)})
             # Processes that train together are tested by nothing fast.
             which = [] if file == "swin_cifar/distributed.py" else ["-m", "not slow"]
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *which, *tests]
-            environment = os.environ | {"PYTHONPATH": folder}
-            run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+            files = {name for name, _, _ in MUTATIONS.values()}
+            everything = sorted({test for name in files for tests in tests_for(name) for test in tests})
+            for tests in [everything] if bug == "none" else tests_for(file):
+                run = run_tests(folder, tests, which)
+                if run.returncode:
+                    break
         failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         if bug == "none":
             if run.returncode:

@@ -7,7 +7,17 @@ import pytest
 import torch
 
 import study
-from study import REFERENCE, STUDIES, Variant, differences, load_study, mean_and_deviation, run_study
+from study import (
+    CHOSEN,
+    REFERENCE,
+    RUNGS,
+    STUDIES,
+    Variant,
+    differences,
+    load_study,
+    mean_and_deviation,
+    run_study,
+)
 from swin_cifar.config import SwinConfig, TrainConfig, train_config
 from swin_cifar.data import load_shapes10
 from swin_cifar.history import Epoch, History, Metrics, Results
@@ -24,8 +34,9 @@ def history(seed, validation, test):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Six thousand drawn pictures in place of CIFAR-10, and a study of two variants."""
-    data = load_shapes10(5128, 64)  # one batch to train, 5,000 to validate
+    """A few drawn pictures in place of CIFAR-10, and a study of two variants."""
+    data = load_shapes10(192, 64)  # one batch to train
+    monkeypatch.setattr(study, "HELD_OUT", 64)
     monkeypatch.setattr(study, "load_cifar10", lambda root: data)
     monkeypatch.setitem(STUDIES, "tiny", {REFERENCE: Variant(), "no mirroring": Variant({"flip": False})})
 
@@ -78,9 +89,8 @@ def test_the_continuous_bias_is_swin_v2_s():
 
 def test_each_rung_of_the_ladder_tries_rates_of_its_own():
     """Equal models, the ladder's recipe but for the length; a table's rate where there is a table."""
-    rungs = {name: v.build for name, v in STUDIES["ladder"].items() if name != "augmentation"}
-    for idea, build in rungs.items():
-        tried = {n.split(", ")[1]: v for n, v in STUDIES["rates"].items() if n.startswith(f"{idea}, ")}
+    for idea, build in RUNGS.items():
+        tried = {n.split(", ", 1)[1]: v for n, v in STUDIES["rates"].items() if n.startswith(f"{idea}, ")}
         recipes = {change: train_config("nano", **v.recipe) for change, v in tried.items()}
         assert len(set(recipes.values())) == len(recipes) >= 4
         assert all(
@@ -88,10 +98,41 @@ def test_each_rung_of_the_ladder_tries_rates_of_its_own():
         )
         usual = recipes.pop(REFERENCE)
         for change, recipe in recipes.items():
-            (field,) = [f for f, value in vars(recipe).items() if value != getattr(usual, f)]
-            assert field.endswith(("learning_rate", "lr_scale")), change
+            assert changed(recipe, usual) <= {"matrix_lr_scale", "table_lr_scale"}, change
         learned = [n for n, p in build("nano").named_parameters() if p.requires_grad and n.endswith("table")]
         assert any("table" in change for change in recipes) == bool(learned), idea
+
+
+def changed(recipe, usual):
+    return {f for f, value in vars(recipe).items() if value != getattr(usual, f)}
+
+
+@pytest.mark.parametrize("idea", RUNGS)
+def test_a_rung_trains_with_the_best_rates_of_its_line(idea):
+    """The code says what the histories that ship have shown, by validation."""
+    runs = {name: found for name, found in load_study("rates").items() if name.startswith(f"{idea}, ")}
+    assert len(runs) >= 2
+    best = max(runs, key=lambda name: runs[name][0].accuracy("validation"))
+    assert best == f"{idea}, {CHOSEN['nano'][idea]}"
+
+
+def test_rungs_of_the_ladder_differ_in_their_idea_and_its_rates():
+    for name, variant in STUDIES["ladder"].items():
+        augmentation = {} if name == "augmentation" else study.PLAIN
+        usual = train_config("nano", epochs=12, **augmentation)
+        assert changed(variant.config("nano"), usual) <= {"matrix_lr_scale", "table_lr_scale"}, name
+
+
+def test_in_the_ladder_of_one_rate_only_the_tables_of_two_runs_learn_faster():
+    usual = train_config("nano", **study.ONE_RATE | study.PLAIN)
+    for name, variant in STUDIES["ladder-one-rate"].items():
+        faster = {"table_lr_scale"} if "table" in name else set()
+        assert changed(variant.config("nano", **study.PLAIN), usual) == faster, name
+
+
+def test_a_ladder_without_chosen_rates_says_what_to_do(small):
+    with pytest.raises(ValueError, match="no rates were chosen for mini's 'global attention': run the study"):
+        run_study("ladder", "mini")
 
 
 def test_equal_seeds_are_compared():
@@ -147,13 +188,12 @@ def test_a_history_of_another_recipe_is_not_taken_for_this_one(small, tmp_path):
         run_study("tiny", folder=tmp_path, epochs=2)
 
 
-def test_changes_of_nanos_recipe_are_not_made_to_another():
+@pytest.mark.parametrize("name", ["recipe", "ladder-one-rate"])
+def test_changes_of_nanos_recipe_are_not_made_to_another(name):
     with pytest.raises(ValueError, match="leave out --preset"):
-        run_study("recipe", "mini")
+        run_study(name, "mini")
 
 
 def test_an_unknown_study_is_named():
-    with pytest.raises(
-        ValueError, match="there are: preset, half-hour, long, fine, recipe, transfer, shape, ladder, rates"
-    ):
+    with pytest.raises(ValueError, match="'receipt'; there are: preset, .*, ladder-one-rate, rates"):
         run_study("receipt")
