@@ -112,7 +112,7 @@ def ladder_table(study, preset="nano"):
 
 
 def rates_table(preset="nano"):
-    """Validation accuracy of the study "rates": a column for each rung, a row for each change of its rates."""
+    """Validation accuracy of the study "rates": a column for each rung, a row for each change of rates."""
     runs = load_study("rates", preset, FOLDER / "studies")
     rows = [["rates", *RUNGS]]
     for change in RATES:
