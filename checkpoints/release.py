@@ -189,6 +189,7 @@ def pages():
             "recipe": study_table("recipe"),
             "ladder": ladder_table("ladder"),
             "ladder-one-rate": ladder_table("ladder-one-rate"),
+            "ladder-fast-tables": ladder_table("ladder-fast-tables"),
             "rates": rates_table(),
         },
     }

@@ -8,14 +8,14 @@ Every run leaves its history in `checkpoints/studies/<study>_<preset>/`; one tha
 import argparse
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from swin_cifar.config import SwinConfig, TrainConfig, model_config, train_config
+from swin_cifar.config import SwinConfig, model_config, train_config
 from swin_cifar.data import load_cifar10, load_folder
 from swin_cifar.history import History
 from swin_cifar.layers import WindowAttention
@@ -181,7 +181,6 @@ def _size(config: SwinConfig) -> int:
         return sum(p.numel() for p in SwinTransformer(config).parameters())
 
 
-NO_TABLE = "no position encoding"  # to compare the bias with
 # From a plain Transformer to Swin, each with one idea more: {idea: preset -> model}.
 LADDER: dict[str, Callable[[str], SwinTransformer]] = {
     "global attention": partial(flat_model, windows=False, bias=False, position=True),
@@ -190,59 +189,47 @@ LADDER: dict[str, Callable[[str], SwinTransformer]] = {
     "relative position bias": flat_model,  # in place of the position embedding
     "hierarchy": create_model,
 }
-RUNGS = LADDER | {NO_TABLE: partial(flat_model, bias=False)}
 
 
 # --- studies ----------------------------------------------------------------------------
 
-# What the study "rates" tries on each rung of the ladder, one at a time, before the rungs are compared:
-# no idea may lose because the recipe was made for another. A model with a table of positions, be it a
-# bias or an embedding, tries that table's rate, too.
-RATES: dict[str, dict[str, float]] = {
-    "as it is": {},
-    "matrices at half the rate": {"matrix_lr_scale": 2.5},
-    "matrices at twice the rate": {"matrix_lr_scale": 10.0},
-    "matrices at 4 times the rate": {"matrix_lr_scale": 20.0},
-    "table at the common rate": {"table_lr_scale": 1.0},
-    "table at 10 times the rate": {"table_lr_scale": 10.0},
-    "table at 100 times the rate": {"table_lr_scale": 100.0},
-    "matrices at twice, table at 10 times the rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 10.0},
-    "matrices at twice, table at 100 times the rate": {"matrix_lr_scale": 10.0, "table_lr_scale": 100.0},
-}
-
-# The best of each line by validation: {preset: {rung: change}}. "augmentation" has the preset's own rates.
-CHOSEN: dict[str, dict[str, str]] = {
-    "nano": {
-        "global attention": "matrices at twice the rate",
-        "windows": "matrices at twice, table at 10 times the rate",
-        "shift": "matrices at twice, table at 10 times the rate",
-        "relative position bias": "matrices at twice, table at 100 times the rate",
-        "hierarchy": "matrices at twice the rate",
-        NO_TABLE: "matrices at twice the rate",
-    }
-}
-
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing changed: fields of the preset's TrainConfig, or the model."""
+    """What is changed: fields of the preset's TrainConfig, or the model."""
 
     recipe: dict = field(default_factory=dict)
     build: Callable[[str], SwinTransformer] = create_model  # name of a preset -> model
-    rung: str = ""  # of the ladder, that trains with the rates CHOSEN for it
-
-    def config(self, preset: str, **changes) -> TrainConfig:
-        """The preset's recipe with this change and others. Raises ValueError for a rung without rates."""
-        if self.rung and self.rung not in CHOSEN.get(preset, {}):
-            raise ValueError(
-                f"no rates were chosen for {preset}'s {self.rung!r}: run the study 'rates' with this preset, "
-                "and write the best change of each model into CHOSEN in checkpoints/study.py"
-            )
-        rates = RATES[CHOSEN[preset][self.rung]] if self.rung else {}
-        return train_config(preset, **self.recipe | rates | changes)
 
 
 PLAIN = {"crop_padding": 0, "flip": False, "mixup_prob": 0.0, "cutmix_prob": 0.0}  # no augmentation
+RUNGS = {idea: Variant(PLAIN, build) for idea, build in LADDER.items()} | {
+    "augmentation": Variant(),
+    "no position encoding": Variant(PLAIN, partial(flat_model, bias=False)),  # to compare the bias with
+}
+# What the study "rates" tries on each rung before the rungs are compared: no idea may lose because these two
+# rates were made for another. In learning rates; "as it is": matrices 5, tables 30. A table holds a bias or
+# an embedding.
+RATES: dict[str, dict[str, float]] = {
+    REFERENCE: {},
+    "matrices 2.5": {"matrix_lr_scale": 2.5},
+    "matrices 10": {"matrix_lr_scale": 10.0},
+    "matrices 20": {"matrix_lr_scale": 20.0},
+    "tables 1": {"table_lr_scale": 1.0},
+    "tables 10": {"table_lr_scale": 10.0},
+    "tables 100": {"table_lr_scale": 100.0},
+    "matrices 10, tables 10": {"matrix_lr_scale": 10.0, "table_lr_scale": 10.0},
+    "matrices 10, tables 100": {"matrix_lr_scale": 10.0, "table_lr_scale": 100.0},
+}
+CHOSEN = {  # the best by validation
+    "global attention": "matrices 10, tables 10",
+    "windows": "matrices 10, tables 10",
+    "shift": "matrices 10, tables 10",
+    "relative position bias": "matrices 10, tables 100",
+    "hierarchy": "matrices 10",
+    "augmentation": "matrices 10",
+    "no position encoding": "matrices 10",
+}
 SHORT = {
     "epochs": 6,
     "batch_size": 128,
@@ -273,16 +260,6 @@ FINE_SHAPE = {
     "mlp_ratio": 3.84,
 }
 FEW = {"epochs": 30, "batch_size": 16}  # for 160 pictures
-
-
-def _ladder(recipe, own_rates=False):
-    """{rung: Variant}: all but one without augmentation; with the rates chosen for each, if `own_rates`."""
-    runs = {
-        idea: Variant(recipe | PLAIN, build, rung=idea if own_rates else "") for idea, build in RUNGS.items()
-    }
-    without_table = runs.pop(NO_TABLE)
-    return runs | {"augmentation": Variant(recipe), NO_TABLE: without_table}
-
 
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
@@ -344,24 +321,26 @@ STUDIES = {  # study: {variant: what is changed}
             partial(create_model, patch_size=2, embed_dim=40, depths=(2, 3), num_heads=(2, 4)),
         ),
     },
-    # Each adds one idea to the one before; all have as many parameters as the preset.
-    "ladder": _ladder({"epochs": 12}, own_rates=True),
-    # AdamW and one learning rate for all: what this says of the bias is the recipe's doing, as the two runs
-    # show in which the tables alone learn faster.
-    "ladder-one-rate": _ladder(ONE_RATE)
-    | {
-        f"{idea}, table at 30 times the rate": Variant(
-            ONE_RATE | PLAIN | {"table_lr_scale": 30.0}, RUNGS[idea]
-        )
+    # Each rung adds one idea to the one before; all have as many parameters as the preset.
+    "rates": {
+        f"{idea}, {change}": replace(rung, recipe={"epochs": 4} | rung.recipe | rates)
+        for idea, rung in RUNGS.items()
+        for change, rates in RATES.items()
+        if not (idea == "no position encoding" and "table_lr_scale" in rates)
+    },
+    "ladder": {
+        idea: replace(rung, recipe={"epochs": 12} | rung.recipe | RATES[CHOSEN[idea]])
+        for idea, rung in RUNGS.items()
+    },
+    # AdamW and one learning rate for all: what this says of the bias is the recipe's doing, as the two rungs
+    # show whose tables alone learn faster.
+    "ladder-one-rate": {idea: replace(rung, recipe=ONE_RATE | rung.recipe) for idea, rung in RUNGS.items()},
+    "ladder-fast-tables": {
+        idea: replace(RUNGS[idea], recipe=ONE_RATE | PLAIN | {"table_lr_scale": 30.0})
         for idea in ("shift", "relative position bias")
     },
-    "rates": {
-        f"{idea}, {change}": Variant(PLAIN | {"epochs": 4} | rates, build)
-        for idea, build in RUNGS.items()
-        for change, rates in RATES.items()
-        if not (idea == NO_TABLE and "table_lr_scale" in rates)
-    },
 }
+OF_NANO = "recipe", "rates", "ladder", "ladder-one-rate", "ladder-fast-tables"  # changes of nano's own recipe
 
 
 def run_study(
@@ -370,18 +349,18 @@ def run_study(
     """Train every variant of a study with every seed; a run whose history is there is left out.
 
     `recipe`: changes for all of its runs, fewer epochs for example. Raises ValueError for a
-    study that does not exist, for one of nano's recipe with another preset, for a rung without rates,
-    where a history that is there was made with another recipe, and what `load_cifar10` and `fit` raise.
+    study that does not exist, for one of nano's recipe with another preset, and where a history
+    that is there was made with another recipe, and what `load_cifar10` and `fit` raise.
     """
     if study not in STUDIES:
         raise ValueError(f"unknown study {study!r}; there are: {', '.join(STUDIES)}")
-    if study in ("recipe", "ladder-one-rate") and preset != "nano":
+    if study in OF_NANO and preset != "nano":
         raise ValueError(f"the study {study!r} changes nano's recipe: leave out --preset")
     for seed in seeds:
         train, validation, test = _pictures(study, seed, data_root)
         for name, variant in STUDIES[study].items():
             path = _path(folder, study, preset, name, seed)
-            config = variant.config(preset, **{"seed": seed, **recipe})
+            config = train_config(preset, **{"seed": seed, **variant.recipe, **recipe})
             if path.exists():
                 if History.load(path).recipe != config:
                     raise ValueError(f"{path} was made with another recipe: move it away, or use its recipe")
@@ -449,7 +428,7 @@ def main(argv=None) -> None:
     p.add_argument("study", choices=STUDIES)
     p.add_argument("--preset", default="nano", help="the model (default: nano)")
     p.add_argument("--seeds", type=int, default=1, help="runs of each variant (default: 1)")
-    p.add_argument("--epochs", type=int, help="passes over the training pictures (default: the preset's)")
+    p.add_argument("--epochs", type=int, help="passes over the training pictures (default: the study's)")
     p.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     args = p.parse_args(argv)
     recipe = {} if args.epochs is None else {"epochs": args.epochs}

@@ -23,7 +23,8 @@ OF_THE_MODEL = (
 )  # a bug in one may show in any
 OF_TRAINING = ("training", "run", "predict", "pictures", "history")
 COPIED = ("swin_cifar", "tests", "notebooks/course", "checkpoints/study.py", "checkpoints/release.py",
-          "checkpoints/nano_cifar10.pt", "checkpoints/SHA256SUMS", "pyproject.toml")  # fmt: skip
+          "checkpoints/studies", "checkpoints/nano_cifar10.pt", "checkpoints/SHA256SUMS",
+          "pyproject.toml")  # fmt: skip
 
 # bug: (file, what is there, what is put there instead)
 MUTATIONS = {
@@ -268,7 +269,7 @@ def copy_to(folder):
     """Copy what the tests of the package need."""
     for name in COPIED:
         target = folder / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:

@@ -8,7 +8,6 @@ import torch
 
 import study
 from study import (
-    CHOSEN,
     REFERENCE,
     RUNGS,
     STUDIES,
@@ -87,20 +86,8 @@ def test_the_continuous_bias_is_swin_v2_s():
     assert table.offsets[48].tolist() == pytest.approx([math.log2(9) / 3] * 2)
 
 
-def test_each_rung_of_the_ladder_tries_rates_of_its_own():
-    """Equal models, the ladder's recipe but for the length; a table's rate where there is a table."""
-    for idea, build in RUNGS.items():
-        tried = {n.split(", ", 1)[1]: v for n, v in STUDIES["rates"].items() if n.startswith(f"{idea}, ")}
-        recipes = {change: train_config("nano", **v.recipe) for change, v in tried.items()}
-        assert len(set(recipes.values())) == len(recipes) >= 4
-        assert all(
-            v.build("nano").state_dict().keys() == build("nano").state_dict().keys() for v in tried.values()
-        )
-        usual = recipes.pop(REFERENCE)
-        for change, recipe in recipes.items():
-            assert changed(recipe, usual) <= {"matrix_lr_scale", "table_lr_scale"}, change
-        learned = [n for n, p in build("nano").named_parameters() if p.requires_grad and n.endswith("table")]
-        assert any("table" in change for change in recipes) == bool(learned), idea
+def recipe_of(study, variant):
+    return train_config("nano", **STUDIES[study][variant].recipe)
 
 
 def changed(recipe, usual):
@@ -108,31 +95,44 @@ def changed(recipe, usual):
 
 
 @pytest.mark.parametrize("idea", RUNGS)
-def test_a_rung_trains_with_the_best_rates_of_its_line(idea):
-    """The code says what the histories that ship have shown, by validation."""
+def test_each_rung_of_the_ladder_tries_rates_of_its_own(idea):
+    """The same model, and the ladder's recipe but for its length; a table's rate where there is a table."""
+    tried = [name for name in STUDIES["rates"] if name.startswith(f"{idea}, ")]
+    usual = recipe_of("rates", f"{idea}, {REFERENCE}")
+    assert changed(usual, train_config("nano", **RUNGS[idea].recipe)) == {"epochs"}
+    assert len({recipe_of("rates", name) for name in tried}) == len(tried) >= 4
+    assert {STUDIES["rates"][name].build for name in tried} == {STUDIES["ladder"][idea].build}
+    rates = set().union(*(changed(recipe_of("rates", name), usual) for name in tried))
+    parameters = RUNGS[idea].build("nano").named_parameters()
+    has_table = any(p.requires_grad and name.endswith("table") for name, p in parameters)
+    assert rates == {"matrix_lr_scale", "table_lr_scale"} if has_table else {"matrix_lr_scale"}
+
+
+@pytest.mark.parametrize("idea", RUNGS)
+def test_a_rung_trains_with_the_best_rates_that_it_tried(idea):
+    """The code does what the histories that ship have shown, by validation."""
     runs = {name: found for name, found in load_study("rates").items() if name.startswith(f"{idea}, ")}
     assert len(runs) >= 2
     best = max(runs, key=lambda name: runs[name][0].accuracy("validation"))
-    assert best == f"{idea}, {CHOSEN['nano'][idea]}"
+    assert recipe_of("ladder", idea) == replace(recipe_of("rates", best), epochs=12)
 
 
-def test_rungs_of_the_ladder_differ_in_their_idea_and_its_rates():
-    for name, variant in STUDIES["ladder"].items():
-        augmentation = {} if name == "augmentation" else study.PLAIN
-        usual = train_config("nano", epochs=12, **augmentation)
-        assert changed(variant.config("nano"), usual) <= {"matrix_lr_scale", "table_lr_scale"}, name
+def test_in_the_ladder_of_one_rate_all_learn_alike_and_then_the_tables_alone_learn_faster():
+    recipes = {recipe_of("ladder-one-rate", idea) for idea in RUNGS if idea != "augmentation"}
+    (usual,) = recipes
+    assert (usual.optimizer, usual.table_lr_scale, usual.flip) == ("adamw", 1, False)
+    assert changed(recipe_of("ladder-one-rate", "augmentation"), usual) == {"crop_padding", "flip"}
+    for idea, fast in STUDIES["ladder-fast-tables"].items():
+        assert changed(recipe_of("ladder-fast-tables", idea), usual) == {"table_lr_scale"}
+        assert fast.build == RUNGS[idea].build
 
 
-def test_in_the_ladder_of_one_rate_only_the_tables_of_two_runs_learn_faster():
-    usual = train_config("nano", **study.ONE_RATE | study.PLAIN)
-    for name, variant in STUDIES["ladder-one-rate"].items():
-        faster = {"table_lr_scale"} if "table" in name else set()
-        assert changed(variant.config("nano", **study.PLAIN), usual) == faster, name
-
-
-def test_a_ladder_without_chosen_rates_says_what_to_do(small):
-    with pytest.raises(ValueError, match="no rates were chosen for mini's 'global attention': run the study"):
-        run_study("ladder", "mini")
+@pytest.mark.parametrize("name", ["recipe", "rates", "ladder", "ladder-one-rate", "ladder-fast-tables"])
+def test_histories_that_ship_are_of_the_study_s_recipes(name):
+    """So that a run that is added later is comparable with them."""
+    for variant, histories in load_study(name).items():
+        for history in histories:
+            assert history.recipe == replace(recipe_of(name, variant), seed=history.recipe.seed), variant
 
 
 def test_equal_seeds_are_compared():
@@ -188,12 +188,12 @@ def test_a_history_of_another_recipe_is_not_taken_for_this_one(small, tmp_path):
         run_study("tiny", folder=tmp_path, epochs=2)
 
 
-@pytest.mark.parametrize("name", ["recipe", "ladder-one-rate"])
+@pytest.mark.parametrize("name", ["recipe", "rates", "ladder"])
 def test_changes_of_nanos_recipe_are_not_made_to_another(name):
     with pytest.raises(ValueError, match="leave out --preset"):
         run_study(name, "mini")
 
 
 def test_an_unknown_study_is_named():
-    with pytest.raises(ValueError, match="'receipt'; there are: preset, .*, ladder-one-rate, rates"):
+    with pytest.raises(ValueError, match="'receipt'; there are: preset, .*, rates, ladder, .*"):
         run_study("receipt")
