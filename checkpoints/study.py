@@ -332,8 +332,7 @@ STUDIES = {  # study: {variant: what is changed}
         idea: replace(rung, recipe={"epochs": 12} | rung.recipe | RATES[CHOSEN[idea]])
         for idea, rung in RUNGS.items()
     },
-    # AdamW and one learning rate for all: what this says of the bias is the recipe's doing, as the two rungs
-    # show whose tables alone learn faster.
+    # AdamW and one learning rate for all; and two of its rungs again, in which the tables alone learn faster.
     "ladder-one-rate": {idea: replace(rung, recipe=ONE_RATE | rung.recipe) for idea, rung in RUNGS.items()},
     "ladder-fast-tables": {
         idea: replace(RUNGS[idea], recipe=ONE_RATE | PLAIN | {"table_lr_scale": 30.0})
