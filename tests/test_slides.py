@@ -515,6 +515,19 @@ def test_a_line_with_a_colon_comes_together_with_what_it_announces(browser, tmp_
     assert len(re.findall(rb"/Type\s*/Page\b", deck.with_suffix(".pdf").read_bytes())) == pages
 
 
+def test_paper_has_the_last_row_of_a_full_slide(browser, tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    cells = []
+    for lines in range(1, 9):
+        cells.append(cell("\n\n".join(["words"] * lines), title="T"))
+        cells.append(cell("1", "", [printed("".join(f"row {i}\n" for i in range(5)))]))
+    slides = build.read_slides(notebook_of(*cells))
+    deck = build.write(slides, "deck", tmp_path)
+    assert browser("pdf", [deck], "")[0] == 0
+    pages = pypdf.PdfReader(deck.with_suffix(".pdf")).pages
+    assert [page.extract_text().count("row") for page in pages] == [5] * len(slides)
+
+
 def test_paper_can_be_read_aloud(browser, tmp_path):
     """Tagged, with a language, a title, bookmarks; alternative texts of all slides arrive."""
     slides = build.read_slides(
