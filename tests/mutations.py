@@ -5,9 +5,9 @@
 Prints one line per bug and exits with 1 if any goes unnoticed.
 """
 
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +25,13 @@ OF_TRAINING = ("training", "run", "predict", "pictures", "history")
 COPIED = ("swin_cifar", "tests", "notebooks/course", "checkpoints/study.py", "checkpoints/release.py",
           "checkpoints/studies", "checkpoints/nano_cifar10.pt", "checkpoints/SHA256SUMS",
           "pyproject.toml")  # fmt: skip
+
+# Every bug gets a process of its own, forked where that is possible from one that has imported these already:
+# that takes longer than most of the tests.
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+PROCESSES = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+if FORKS:
+    PROCESSES.set_forkserver_preload(["torch", "torchvision", "hypothesis", "matplotlib.figure", "pytest"])
 
 # bug: (file, what is there, what is put there instead)
 MUTATIONS = {
@@ -277,10 +284,23 @@ def copy_to(folder):
 
 
 def run_tests(folder, tests, which):
-    """-> the finished pytest in `folder`."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *which, *tests]
-    environment = os.environ | {"PYTHONPATH": str(folder)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    """-> the exit code of pytest in `folder`, and what it printed."""
+    report = folder / "report.txt"
+    process = PROCESSES.Process(target=_pytest, args=(folder, report, [*which, *tests]))
+    process.start()
+    process.join()
+    return process.exitcode, report.read_text(encoding="utf-8")
+
+
+def _pytest(folder, report, arguments):
+    with open(report, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = sys.path[0] = str(folder)
+    import pytest
+
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *arguments]))
 
 
 def main():
@@ -301,17 +321,17 @@ def main():
             files = {name for name, _, _ in MUTATIONS.values()}
             everything = sorted({test for name in files for tests in tests_for(name) for test in tests})
             for tests in [everything] if bug == "none" else tests_for(file):
-                run = run_tests(folder, tests, which)
-                if run.returncode:
+                code, printed = run_tests(Path(folder), tests, which)
+                if code:
                     break
-        failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        failed = [line for line in printed.splitlines() if line.startswith(("FAILED", "ERROR"))]
         if bug == "none":
-            if run.returncode:
-                sys.exit(f"the tests fail without any planted bug: {run.stdout}")
+            if code:
+                sys.exit(f"the tests fail without any planted bug: {printed}")
             continue
-        noticed = run.returncode == 1 and failed
+        noticed = code == 1 and failed
         unnoticed += not noticed
-        by = failed[0].split(" ")[1].split("::")[-1] if failed else run.stdout[-500:] + run.stderr[-500:]
+        by = failed[0].split(" ")[1].split("::")[-1] if failed else printed[-500:]
         print(f"{'noticed' if noticed else 'UNNOTICED'}: {bug}, by {by}", flush=True)
     planted = len(MUTATIONS) - 1
     print(f"{planted - unnoticed} of {planted} planted bugs noticed")
