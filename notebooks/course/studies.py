@@ -20,11 +20,12 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[2] / "checkpoints"))  # they stand beside their histories
 
-from study import LADDER, REFERENCE, differences, load_study, mean_and_deviation  # noqa: E402
+from study import LADDER, REFERENCE, RUNGS, differences, load_study, mean_and_deviation  # noqa: E402
 
 __all__ = [
     "LADDER",
     "REFERENCE",
+    "RUNGS",
     "Difference",
     "by_seed",
     "calibration_error",
