@@ -31,7 +31,7 @@ COPIED = ("swin_cifar", "tests", "notebooks/course", "checkpoints/study.py", "ch
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 PROCESSES = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:
-    PROCESSES.set_forkserver_preload(["torch", "torchvision", "hypothesis", "matplotlib.figure", "pytest"])
+    PROCESSES.set_forkserver_preload(["torch", "torchvision", "matplotlib.figure", "pytest"])
 
 # bug: (file, what is there, what is put there instead)
 MUTATIONS = {
