@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 import traceback
 import warnings
@@ -28,6 +29,7 @@ from swin_cifar.predict import predict_logits, predict_many
 from swin_cifar.prepare import RUNS, NothingToDo, new_run, run_to_continue, to_measure
 from swin_cifar.system import (
     claim_path,
+    default_device,
     device_name,
     release_path,
     write_atomically,
@@ -74,7 +76,7 @@ def fail(message: str, code: int = 1) -> int:
     return code
 
 
-# --- the six commands -------------------------------------------------------------------
+# --- the seven commands -----------------------------------------------------------------
 
 
 def train(args: argparse.Namespace) -> None:
@@ -110,7 +112,7 @@ def train(args: argparse.Namespace) -> None:
         )
     except KeyboardInterrupt:
         if path.exists():
-            print(f"stopped; to go on from what is saved: python -m swin_cifar train --resume {path}")
+            print(f"stopped; to go on from what is saved: {_resume_command(args, path)}")
         raise
     finally:
         if claims:
@@ -176,7 +178,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
 
 def benchmark(args: argparse.Namespace) -> None:
     """Measure speed; print a table and write JSON."""
-    if args.repeats < 1 or (args.batch_size or 1) < 1:
+    if args.repeats < 1 or (args.batch_size is not None and args.batch_size < 1):
         raise ValueError("--repeats and --batch-size must be at least 1")
     result = bench.run(args.preset, args.device, args.batch_size, args.repeats, args.compile, args.parts)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -230,6 +232,15 @@ COMMANDS = {
 
 
 # --- helpers ----------------------------------------------------------------------------
+
+
+def _resume_command(args, path):
+    """The command line that goes on with a stopped run, as a shell takes it."""
+    given = {"--resume": path, "--data": args.data, "--data-root": args.data_root}
+    given |= {"--device": args.device, "--tensorboard": args.tensorboard}
+    usual = {"--data": None, "--data-root": "data", "--device": default_device(), "--tensorboard": None}
+    words = [str(w) for option, value in given.items() if value != usual.get(option) for w in (option, value)]
+    return f"python -m swin_cifar train {shlex.join(words)}"
 
 
 def _draw(history, path):

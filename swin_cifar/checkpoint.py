@@ -74,13 +74,14 @@ def save_checkpoint(
         "history": history.to_dict() if history else None,
         "training": resume_state,
     }
+    writing, kept = path, "; the older file there is untouched" if path.exists() else ""
     try:
         write_atomically(path, content)
+        writing, kept = path.with_suffix(".json"), f"; the checkpoint itself is saved, as {path}"
         if history:
-            history.save(path.with_suffix(".json"))
+            history.save(writing)
     except (OSError, RuntimeError) as error:
-        kept = "; the older file there is untouched" if path.exists() else ""
-        raise CheckpointError(f"could not write {path}: {first_line(error)}{kept}") from error
+        raise CheckpointError(f"could not write {writing}: {first_line(error)}{kept}") from error
 
 
 def check_can_save(path: str | Path, model: nn.Module, classes: Sequence[str]) -> None:
@@ -91,6 +92,22 @@ def check_can_save(path: str | Path, model: nn.Module, classes: Sequence[str]) -
         check_folder(path.parent)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.__cause__}") from error
+
+
+def check_continues(new: History, saved: History | None, path: str | Path) -> None:
+    """Raise CheckpointError unless the run saved at `path` has the model, recipe and data of a new one."""
+    if saved is None:
+        raise CheckpointError(f"{path} holds a model without its training: there is no run to continue")
+    new, saved = new.to_dict(), saved.to_dict()
+    for name in ("model", "recipe", "dataset", "train_size", "validation_size"):
+        ours, theirs = new[name], saved[name]
+        if isinstance(ours, dict):
+            keys = [key for key in ours if ours[key] != theirs[key]]
+            ours, theirs = ({key: part[key] for key in keys} for part in (ours, theirs))
+        if ours != theirs:
+            raise CheckpointError(
+                f"{path} is of another run, {name} there {theirs}, here {ours}: to begin anew, move it away"
+            )
 
 
 def load_checkpoint(
@@ -107,7 +124,7 @@ def load_checkpoint(
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     published = read_sums(path.with_name(SUMS)).get(path.name)
-    if published not in (None, sha256(path)):
+    if published and published != sha256(path):
         raise CheckpointError(
             f"{path} is not the file that was published: its SHA-256 is not the one in {SUMS}. "
             f"Get it again with `git checkout -- {path}`, or give a model of your own another name"

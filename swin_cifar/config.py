@@ -150,8 +150,8 @@ RECIPES = {
         crop_padding=2,
     ),
     "micro": TrainConfig(
-        epochs=100, optimizer="muon", table_lr_scale=30.0, warmup_epochs=3,
-        cutmix_prob=0.5, ema_decay=0.999,
+        epochs=90, warmup_epochs=3, optimizer="muon", momentum=0.8, matrix_lr_scale=7.5, table_lr_scale=30.0,
+        cutmix_prob=0.5,
     ),
     "mini": TrainConfig(
         epochs=300, batch_size=512, learning_rate=1.5e-3, warmup_epochs=10,

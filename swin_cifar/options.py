@@ -22,7 +22,11 @@ def parser(description: str) -> argparse.ArgumentParser:
     sets = f"{', '.join(DATA_SETS)}, or a folder of pictures (default: cifar10, or offline shapes10)"
     data.add_argument("--data", help=sets)
     data.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
-    board = {"type": Path, "metavar": "DIR", "help": "write for TensorBoard, into a folder of the run's name"}
+    board = {
+        "type": _path,
+        "metavar": "DIR",
+        "help": "write for TensorBoard, into a folder of the run's name",
+    }
     newest = "the model (default: your newest in checkpoints/, or the best that ships)"
 
     top = argparse.ArgumentParser(prog="python -m swin_cifar", description=description)
@@ -45,8 +49,8 @@ def parser(description: str) -> argparse.ArgumentParser:
         help="side that pictures are scaled to (default: their own, or the model's)",
     )
     p.add_argument("--seed", type=int, help="of the weights, the order and the augmentation")
-    p.add_argument("--out", type=Path, help=f"checkpoint to write (default: a new one in {RUNS})")
-    p.add_argument("--from", type=Path, dest="parent", metavar="WEIGHTS",
+    p.add_argument("--out", type=_path, help=f"checkpoint to write (default: a new one in {RUNS})")
+    p.add_argument("--from", type=_path, dest="parent", metavar="WEIGHTS",
                    help="begin with a checkpoint of ours, or torchvision's, Microsoft's, timm's or Hugging "
                    "Face's weights")  # fmt: skip
     p.add_argument(
@@ -54,11 +58,11 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     p.add_argument("--window-size", type=_positive, help="side of the windows, in tokens")
     p.add_argument("--patch-size", type=_positive, help="side of a patch, in pixels")
-    p.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on with an interrupted run")
+    p.add_argument("--resume", type=_path, metavar="CHECKPOINT", help="go on with an interrupted run")
     p.add_argument("--tensorboard", **board)
 
     p = commands.add_parser("curves", parents=[shared], help="draw how a training went")
-    p.add_argument("history", type=Path, help="a history (.json) or a checkpoint (.pt)")
+    p.add_argument("history", type=_path, help="a history (.json) or a checkpoint (.pt)")
     p.add_argument("--tensorboard", **board)
 
     p = commands.add_parser("evaluate", parents=[shared, data], help="measure a model on the test set")
@@ -77,13 +81,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     p.add_argument("checkpoint", nargs="?", help=newest)
     p.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
-    p.add_argument("--out", type=Path, help=f"page to write (default: the checkpoint's name in {RUNS})")
+    p.add_argument("--out", type=_path, help=f"page to write (default: the checkpoint's name in {RUNS})")
     p.add_argument("--no-browser", dest="browser", action="store_false", help="do not open the page")
 
     p = commands.add_parser("export", parents=[shared], help="write a model for another program, with a card")
     p.add_argument("checkpoint", nargs="?", help=newest)
     p.add_argument("--to", choices=TARGETS, required=True, help="the program or format")
-    p.add_argument("--out", type=Path, help=f"file to write (default: a new one in {RUNS})")
+    p.add_argument("--out", type=_path, help=f"file to write (default: a new one in {RUNS})")
 
     p = commands.add_parser("bench", parents=[shared], help="measure speed, beside torchvision's and timm's")
     p.add_argument("--preset", default="mini", help="the model (default: mini)")
@@ -92,7 +96,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     parts = "what to measure (default: all of these but company, which takes minutes)"
     p.add_argument("--parts", nargs="+", choices=(*bench.PARTS, "company"), default=bench.PARTS, help=parts)
-    p.add_argument("--out", type=Path, default=RUNS / "bench.json", help="where to write the JSON")
+    p.add_argument("--out", type=_path, default=RUNS / "bench.json", help="where to write the JSON")
     return top
 
 
@@ -101,6 +105,14 @@ def _device(text):
         return present_device(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(error) from None
+
+
+def _path(text):
+    """A path whose ~ is the home folder: not every shell writes it out."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def _positive(text):

@@ -33,8 +33,9 @@ def new_run(args: argparse.Namespace) -> Start:
     if args.parent and args.preset:
         raise ValueError("--from takes the architecture from the file: leave out --preset")
     parent = read_weights(args.parent) if args.parent else None
-    usual = "mini" if torch.cuda.is_available() and not parent else "nano"
-    preset, options = preset_name(args.preset or usual), _recipe_options(args)
+    on_gpu = torch.device(args.device).type == "cuda"
+    preset = preset_name(args.preset or ("mini" if on_gpu and not parent else "nano"))
+    options = _recipe_options(args)
     recipe = train_config(preset, **options)  # before the pictures: what makes no sense is said at once
     size = args.size
     if size is None and args.data not in (None, "auto", *DATA_SETS):  # a folder's have none of their own
@@ -44,7 +45,7 @@ def new_run(args: argparse.Namespace) -> Start:
     new_head = parent is not None and parent.classes not in (None, training.classes)
     if parent:
         usual = train_config(preset) if new_head or parent.recipe is None else parent.recipe
-        recipe = replace(usual, **{"body_lr_scale": BODY_LR_SCALE} | options)
+        recipe = replace(usual, **{"body_lr_scale": BODY_LR_SCALE, "frozen_stages": 0} | options)
     if "batch_size" not in options:  # of few pictures smaller ones, so that an epoch has some steps
         few = max(1, len(training) // STEPS_PER_EPOCH // MIN_BATCH) * MIN_BATCH
         recipe = replace(recipe, batch_size=min(recipe.batch_size, few, len(training)))
@@ -113,7 +114,10 @@ def data_of(checkpoint: Checkpoint, given: str | None, root: str, path: str | Pa
     parts = _load(name, root, model.image_size)
     if parts[0].classes != tuple(dataset["classes"]):
         odd = sorted(set(parts[0].classes) ^ set(dataset["classes"]))
-        raise ValueError(f"{path} knows other classes than {name}; not in both: {', '.join(odd[:5])}")
+        which = f"other classes than {name}; not in both: {', '.join(odd[:5])}"
+        if not odd:
+            which = f"the classes of {name} in another order, {', '.join(dataset['classes'][:5])}, ..."
+        raise ValueError(f"{path} knows {which}")
     return [_as_taken(part, checkpoint) for part in parts]
 
 

@@ -18,7 +18,14 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from swin_cifar import distributed
-from swin_cifar.checkpoint import CheckpointError, check_can_save, config_of, load_checkpoint, save_checkpoint
+from swin_cifar.checkpoint import (
+    CheckpointError,
+    check_can_save,
+    check_continues,
+    config_of,
+    load_checkpoint,
+    save_checkpoint,
+)
 from swin_cifar.config import TrainConfig
 from swin_cifar.data import ImageSet, normalize, training_batch
 from swin_cifar.history import Epoch, History, Metrics, continued
@@ -36,7 +43,7 @@ from swin_cifar.system import (
 from swin_cifar.tensorboard import Board
 
 ESTIMATE = 20, 40  # a run says how long it will take, from what these steps after its start took
-SAVE_SECONDS = 60  # a running training is saved at the first end of an epoch after so long
+SAVE_SECONDS = 60  # a running training is saved after so long
 READ_EVERY = {"cpu": 1}  # steps, by kind of device, else 20: reading a result makes an accelerator wait
 NO_SUMS = {"loss": 0.0, "correct": 0.0, "seconds": 0.0}  # over the steps of an epoch
 
@@ -67,9 +74,10 @@ class Run:
     def __post_init__(self) -> None:
         self.rank, self.processes = distributed.rank(), distributed.world_size()
         self._check()
-        self.frozen = freeze_stages(self.model, self.recipe.frozen_stages)
+        self.checkpoint_path = self.checkpoint_path and Path(self.checkpoint_path).expanduser()
         self.device = next(self.model.parameters()).device
-        self.amp = self.recipe.amp and computes_in_bf16(self.device)
+        slow = distributed.any_rank(not computes_in_bf16(self.device), self.device)  # all alike
+        self.amp = self.recipe.amp and not slow
         self.train = self.train.to(self.device)
         self.validation = self.validation.to(self.device) if self.validation else None
         self.steps_per_epoch = len(self.train) // self.recipe.batch_size
@@ -81,34 +89,40 @@ class Run:
         self.generator, self.order = torch.Generator(self.device), (None, None)
 
     def __enter__(self) -> "Run":
+        with ExitStack() as stack:  # whatever fails from here on, the model and the signals stay as they were
+            self._enter(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _enter(self, stack):
+        enter = stack.enter_context
+        frozen = freeze_stages(self.model, self.recipe.frozen_stages)
+        stack.callback(lambda: [parameter.requires_grad_(True) for parameter in frozen])
         if self.resume:
             self._resume()
-        self._stack = ExitStack()
-        if self.step == self.total_steps:  # that run has ended
-            return self
+        if self.step == self.total_steps:
+            return  # that run has ended
         if self.rank > 0:  # process 0 alone evaluates and saves
             self.checkpoint_path = self.validation = self.tensorboard = None
         if self.checkpoint_path:
             check_can_save(self.checkpoint_path, self.model, self.train.classes)
-        enter = self._stack.enter_context
         self.board = enter(closing(Board(self.tensorboard, self.history.epochs, self.resume)))
         self.first = self.step
         self.model.train()
         self._forward = self._prepare_forward()
-        self.last_save = self.clock = self.estimate_clock = time.monotonic()
+        self.last_save = self.clock = self.estimate_clock = time.perf_counter()
         bar = {"total": self.total_steps, "initial": self.step, "unit": " steps", "file": sys.stdout}
         bar |= {"leave": False, "disable": not (self.progress and shows_bars())}
         self.bar = enter(tqdm(**bar))
         threads = FastestThreads(self.total_steps, on=self.device.type == "cpu" and self.processes == 1)
         self.threads = enter(closing(threads))  # then they are all again
         enter(random_state_kept(self.device))  # the caller's stays as it was
-        self._listen()
-        return self
+        self._listen(stack)
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, error: type | None, *_: object) -> None:
         self._stack.close()
-        for parameter in self.frozen:
-            parameter.requires_grad_(True)
+        if self.interrupted and error is None:  # too late to stop it: all is done and saved
+            raise KeyboardInterrupt
 
     def __iter__(self) -> Iterator[int]:
         while self.step < self.total_steps:
@@ -148,31 +162,30 @@ class Run:
             stop = self._read(lr)
         if epoch_ended:
             self._end_epoch(lr)
-        save_is_due = epoch_ended and time.monotonic() - self.last_save > SAVE_SECONDS
+        save_is_due = not self.unread and time.perf_counter() - self.last_save > SAVE_SECONDS
         if self.step - self.first in ESTIMATE:
             self._estimate()
         if self.checkpoint_path and (stop or ended or save_is_due):
             self._save(must=stop or ended)
-        if epoch_ended:
-            self.clock = time.monotonic()  # validating and saving are not training
+        if epoch_ended or save_is_due:
+            self.clock = time.perf_counter()  # validating and saving are not training
         if stop and not ended:
             raise KeyboardInterrupt
 
     def _estimate(self):
         """Say how long the training will take, if it is minutes."""
-        before, self.estimate_clock = self.estimate_clock, time.monotonic()
-        minutes = (
-            (self.estimate_clock - before) / (ESTIMATE[1] - ESTIMATE[0]) * (self.total_steps - self.step) / 60
-        )
+        before, self.estimate_clock = self.estimate_clock, time.perf_counter()
+        seconds = (self.estimate_clock - before) / (ESTIMATE[1] - ESTIMATE[0])
+        minutes = seconds * (self.total_steps - self.step) / 60
         if self.step - self.first == ESTIMATE[1] and self.progress and minutes >= 1:
             words = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
             self.bar.write(f"about {words} to go", file=sys.stdout)
 
-    def _listen(self):
+    def _listen(self, stack):
         """Until the end, Ctrl-C is ours."""
         if threading.current_thread() is threading.main_thread():  # no other may handle signals
             previous = signal.signal(signal.SIGINT, self._interrupt)
-            self._stack.callback(signal.signal, signal.SIGINT, previous)
+            stack.callback(signal.signal, signal.SIGINT, previous)
 
     def _interrupt(self, *_):
         """What a first Ctrl-C does, so that no step is cut in half; a second one stops at once."""
@@ -186,7 +199,7 @@ class Run:
         losses, correct = distributed.all_reduce_sum(torch.stack(self.unread)).T.tolist()
         losses = [loss / self.processes for loss in losses]
         self._check_finite(losses, lr)
-        now = time.monotonic()
+        now = time.perf_counter()
         for name, value in zip(self.sums, (sum(losses), sum(correct), now - self.clock)):
             self.sums[name] += value
         self.unread, self.clock = [], now
@@ -239,7 +252,7 @@ class Run:
             state |= {"step": self.step, "sums": self.sums}
         try:
             save_checkpoint(self.checkpoint_path, self.ema_model, self.train, self.history, state)
-            self.last_save = time.monotonic()
+            self.last_save = time.perf_counter()
         except CheckpointError as error:
             if must:
                 raise
@@ -248,7 +261,7 @@ class Run:
     def _resume(self):
         """Take over weights, optimizer, step and history of the run saved at `checkpoint_path`."""
         saved = load_checkpoint(self.checkpoint_path)
-        _check_continues(self.history, saved.history, self.checkpoint_path)
+        check_continues(self.history, saved.history, self.checkpoint_path)
         self.ema_model.load_state_dict(saved.model.state_dict())
         state = saved.resume_state
         if state is None:  # that run has ended
@@ -304,7 +317,8 @@ class Run:
         forward = self.model
         if self.recipe.compile and self.device.type == "cuda":
             batch = self.train.images[: self.recipe.batch_size // self.processes]
-            forward = compile_or_not(self.model, normalize(batch, self.train.mean, self.train.std), self.amp)
+            images = normalize(batch, self.train.mean, self.train.std).to(dtype_of(self.model))
+            forward = compile_or_not(self.model, images, self.amp)
         if self.processes > 1:
             forward = DistributedDataParallel(forward)  # averages the gradients of all processes
         return forward
@@ -319,17 +333,3 @@ def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
 def seed_for(seed: int, purpose: str, count: int) -> int:
     """A seed of its own for each use, so that no two of them draw the same numbers."""
     return zlib.crc32(f"{purpose} {seed} {count}".encode())
-
-
-def _check_continues(new, saved, path):
-    """Raise CheckpointError unless the saved run is of the same model, recipe and data."""
-    if saved is None:
-        raise CheckpointError(f"{path} holds a model without its training: there is no run to continue")
-    new, saved = new.to_dict(), saved.to_dict()
-    for name in ("model", "recipe", "dataset", "train_size", "validation_size"):
-        ours, theirs = new[name], saved[name]
-        if isinstance(ours, dict):
-            keys = [key for key in ours if ours[key] != theirs[key]]
-            ours, theirs = ({key: part[key] for key in keys} for part in (ours, theirs))
-        if ours != theirs:
-            raise CheckpointError(f"{path} is of another run: {name} there {theirs}, here {ours}")

@@ -74,6 +74,7 @@ class FastestThreads:
         self.numbers = sorted(numbers, reverse=True)
         fixed = self.all == 1 or "OMP_NUM_THREADS" in os.environ
         self.on = on and total_steps > self.SHORT and not fixed
+        self.chosen = self.all
         self.queue: list[int] = []  # the numbers to try in this turn of a trial
         self.seconds, self.turns, self.clock = {}, 0, 0.0
 
@@ -91,6 +92,7 @@ class FastestThreads:
         if not self.queue:
             return
         self.seconds[self.queue.pop(0)] += time.perf_counter() - self.clock
+        torch.set_num_threads(self.chosen)  # until the next step, for whatever comes between
         if self.queue:
             return
         self.turns += 1
@@ -101,12 +103,12 @@ class FastestThreads:
             self.queue = list(self.seconds)
         else:
             on_all = self.seconds.get(self.all, math.inf)
-            torch.set_num_threads(fastest if on_all > self.GAIN * self.seconds[fastest] else self.all)
+            self.chosen = fastest if on_all > self.GAIN * self.seconds[fastest] else self.all
+            torch.set_num_threads(self.chosen)
 
     def fewer(self) -> int | None:
-        """-> the number in use, None where it is all of them."""
-        now = torch.get_num_threads()
-        return now if now < self.all else None
+        """-> the number chosen, None where it is all of them."""
+        return self.chosen if self.chosen < self.all else None
 
     def close(self) -> None:
         """All threads again."""
@@ -117,7 +119,7 @@ class FastestThreads:
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device multiplies in bf16, and not only emulates it, which is slower than float32.
 
-    Of a CPU it is measured, once in a process; emulated, it takes 2.5 times float32's time or more. CUDA and
+    Of a CPU it is measured, once in a process; emulated, it takes 1.5 times float32's time or more. CUDA and
     XPU know it of themselves. MPS does not, and none of the three has been tried: float32 on MPS.
     """
     if device.type in ("cuda", "xpu"):
@@ -126,11 +128,14 @@ def computes_in_bf16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     seconds = {torch.float32: [], torch.bfloat16: []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # waiting for each other, two can take as long in either type
     for dtype in [*seconds] * 5:  # in turns, so that company slows both alike
         x, weight = torch.ones(1, 128, 32, 32, dtype=dtype), torch.ones(128, 128, 1, 1, dtype=dtype)
         start = time.perf_counter()
         F.conv2d(x, weight)  # a linear layer, through oneDNN in both
         seconds[dtype].append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
     return min(seconds[torch.bfloat16]) < min(seconds[torch.float32])
 
 
@@ -212,9 +217,8 @@ def write_atomically(path: str | Path, content: bytes | dict) -> None:
     Raises OSError or, from torch.save, RuntimeError; an older file is then untouched.
     """
     path = Path(path)
-    partial = _partial(path)
+    partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _claimed.discard(path.absolute())  # saved or not, there is nothing to give back later
     try:
         with open(partial, "wb") as file:
             if isinstance(content, bytes):
@@ -227,6 +231,8 @@ def write_atomically(path: str | Path, content: bytes | dict) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    if path.absolute() in _claimed:  # the file itself keeps the name now
+        release_path(path)
 
 
 def claim_path(path: str | Path) -> Path:
@@ -243,7 +249,7 @@ def claim_path(path: str | Path) -> Path:
             if candidate.exists():
                 continue
             with suppress(FileExistsError):  # of several processes at once, one alone makes the file
-                _partial(candidate).touch(exist_ok=False)
+                _claim(candidate).touch(exist_ok=False)
                 if not candidate.exists():
                     _claimed.add(candidate.absolute())
                     return candidate
@@ -255,7 +261,7 @@ def claim_path(path: str | Path) -> Path:
 def release_path(path: str | Path) -> None:
     """Give back a name that `claim_path` took, if nothing was saved there."""
     _claimed.discard(Path(path).absolute())
-    _partial(path).unlink(missing_ok=True)
+    _claim(path).unlink(missing_ok=True)
 
 
 _claimed: set[Path] = set()  # by this process, and neither saved nor given back
@@ -269,5 +275,5 @@ def _release_all():
             release_path(path)
 
 
-def _partial(path):
-    return Path(path).with_name(f".{Path(path).name}.partial")
+def _claim(path):
+    return Path(path).with_name(f".{Path(path).name}.claimed")

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +34,17 @@ class Board:
     """
 
     def __init__(self, folder: str | Path | None, epochs: Sequence[Epoch] = (), resume: bool = False) -> None:
-        self._writer = None
+        self._writer = self._open = None
         if folder is None:
             return
-        SummaryWriter, folder = summary_writer(), Path(folder).expanduser()
+        writer, folder = summary_writer(), Path(folder).expanduser()
         check_folder(folder)
         found = any(folder.glob(FILES))
         if found and not resume:
             raise ValueError(f"{folder} holds the curves of an earlier run: choose another, or delete it")
-        self._writer = SummaryWriter(str(folder), purge_step=len(epochs) + 1)
+        self._open = partial(
+            writer, str(folder), purge_step=len(epochs) + 1
+        )  # a run of no epoch leaves no file
         for epoch in () if found else epochs:
             self._curves(epoch)
 
@@ -53,7 +56,7 @@ class Board:
         `logits`: (n, classes), what the model says of the pictures of `validation`, if there are any.
         Where the disk takes no more, that is said once, and training goes on.
         """
-        if self._writer is None:
+        if self._open is None:
             return
         try:
             self._curves(epoch)
@@ -75,9 +78,10 @@ class Board:
         with suppress(OSError):
             if self._writer:
                 self._writer.close()
-        self._writer = None
+        self._writer = self._open = None
 
     def _curves(self, epoch):
+        self._writer = self._writer or self._open()
         curves = {
             "loss/train": epoch.train_loss,
             "loss/validation": epoch.validation_loss,

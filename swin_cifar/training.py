@@ -16,7 +16,7 @@ from swin_cifar.config import TrainConfig, train_config
 from swin_cifar.data import ImageSet
 from swin_cifar.history import History, Metrics
 from swin_cifar.model import SwinTransformer
-from swin_cifar.predict import evaluating, predict_logits
+from swin_cifar.predict import dtype_of, evaluating, predict_logits
 from swin_cifar.run import Run
 from swin_cifar.system import count_flops
 
@@ -195,7 +195,7 @@ def train_and_test(
         history.results.temperature = fit_temperature(logits, validation.labels)
     history.results.test = evaluate(model, test)
     history.results.parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    one_picture = test.images[:1].float().to(next(model.parameters()).device)
+    one_picture = test.images[:1].to(next(model.parameters()).device, dtype_of(model))
     with evaluating(model), torch.no_grad():
         history.results.flops_per_image = count_flops(partial(model, one_picture))
     if checkpoint_path:

@@ -92,12 +92,12 @@ release_path(claim_path("released.pt"))
 write_atomically(claim_path("saved.pt"), b"")
 os.unlink("saved.pt")
 for name in ("released", "saved"):
-    Path(f".{name}.pt.partial").touch()  # the claim of another process
+    Path(f".{name}.pt.claimed").touch()  # the claim of another process
 claim_path("held.pt")
 os.chdir("/")
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    assert {path.name for path in tmp_path.iterdir()} == {".released.pt.partial", ".saved.pt.partial"}
+    assert {path.name for path in tmp_path.iterdir()} == {".released.pt.claimed", ".saved.pt.claimed"}
 
 
 def test_of_many_at_once_each_gets_a_name_of_its_own(tmp_path):
@@ -283,6 +283,14 @@ def test_a_checkpoint_of_other_data_is_refused(path):
 
 
 # --- saving when the machine fails ------------------------------------------------------
+
+
+def test_where_only_the_history_cannot_be_written_that_is_said(tmp_path):
+    path = tmp_path / "run.pt"
+    path.with_suffix(".json").mkdir()
+    with pytest.raises(CheckpointError, match="could not write .*run.json: .*checkpoint itself is saved"):
+        save_checkpoint(path, model_of(1), DATASET, HISTORY)
+    assert same_weights(load_checkpoint(path).model, model_of(1))
 
 
 @pytest.mark.parametrize("place, error", [

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,12 +25,13 @@ from oracles import enlarge_weights
 from swin_cifar import __version__, bench, data, training
 from swin_cifar.__main__ import main
 from swin_cifar.calibration import calibration_error
-from swin_cifar.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, sha256
+from swin_cifar.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint, sha256
 from swin_cifar.config import MODELS, RECIPES
 from swin_cifar.data import load_folder, load_shapes10
 from swin_cifar.history import History
-from swin_cifar.model import SwinTransformer
+from swin_cifar.model import SwinTransformer, create_model
 from swin_cifar.predict import predict, predict_logits
+from swin_cifar.prepare import data_of
 from swin_cifar.system import shows_bars
 from swin_cifar.training import evaluate
 
@@ -312,6 +314,48 @@ def test_a_tensorboard_that_cannot_be_written_is_one_line_before_training(capsys
     assert files() == before
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert train(*SHORT, "--out=~/run.pt") == 0
+    home = tmp_path / "home"
+    assert {path.name for path in home.glob("run*")} == {"run.pt", "run.json", "run.png"}
+    assert train(*SHORT, "--out=~/run.pt") == 2
+    assert "exists already" in the_error(capsys)
+    assert not Path("~").exists()
+
+
+def test_without_a_preset_the_device_decides(capsys, monkeypatch):
+    """A GPU that is there and not asked for is no reason to train the large model."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert main(["train", "--device", "cpu", *SHORT]) == 0
+    assert str(RUN) in capsys.readouterr().out
+
+
+def test_what_was_frozen_learns_again_unless_it_is_asked_for_again():
+    assert train(*SHORT, "--freeze", "1", "--out", "frozen.pt") == 0
+    assert main(["train", "--device", "cpu", "--from", "frozen.pt", *SHORT, "--out", "free.pt"]) == 0
+    assert [load_checkpoint(f"{name}.pt").history.recipe.frozen_stages for name in ("frozen", "free")] == [
+        1,
+        0,
+    ]
+
+
+def test_the_same_classes_in_another_order_are_named(pictures):
+    dataset = {"name": "shapes10", "classes": pictures[0].classes[::-1]}
+    checkpoint = Checkpoint(create_model("nano"), dataset, None, None)
+    with pytest.raises(ValueError, match="run.pt knows the classes of shapes10 in another order, .*, "):
+        data_of(checkpoint, None, "data", "run.pt")
+
+
+def test_a_run_of_no_epoch_leaves_no_curves_in_the_way(press_ctrl_c):
+    pytest.importorskip("tensorboard")
+    press_ctrl_c(1, times=2)
+    assert train(*SHORT, "--tensorboard", "board") == 1
+    press_ctrl_c()
+    assert train(*SHORT, "--tensorboard", "board") == 0
+
+
 # --- interrupted runs -------------------------------------------------------------------
 
 
@@ -335,7 +379,8 @@ def press_ctrl_c(monkeypatch):
 
 
 def test_an_interrupted_run_goes_on_to_the_very_same_weights(press_ctrl_c, capsys):
-    options = ("--epochs", "3", *SHORT[2:])  # 3 steps an epoch
+    """By the command that is printed."""
+    options = ("--epochs", "3", *SHORT[2:], "--data-root", "other data")  # 3 steps an epoch
     assert train(*options, "--out", "whole.pt") == 0
     handler = signal.getsignal(signal.SIGINT)
     press_ctrl_c(2)
@@ -344,13 +389,14 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(press_ctrl_c, capsy
     for saved_step, steps_from_there in ((2, 1), (3, 2)):
         assert load_checkpoint(RUN).resume_state["step"] == saved_step
         printed = capsys.readouterr()
-        assert f"train --resume {RUN}" in printed.out
+        command = shlex.split(printed.out.split("from what is saved: ")[1].splitlines()[0])
+        assert command[:3] == ["python", "-m", "swin_cifar"] and command[-2:] == ["--data-root", "other data"]
         assert "interrupted" in printed.err and "Traceback" not in printed.err
         assert signal.getsignal(signal.SIGINT) == handler
         press_ctrl_c(steps_from_there)
-        assert main(["train", "--device", "cpu", "--resume", str(RUN)]) == 1
+        assert main(command[3:]) == 1
     press_ctrl_c()
-    assert main(["train", "--device", "cpu", "--resume", str(RUN)]) == 0
+    assert main(command[3:]) == 0
 
     whole, pieced = load_checkpoint("whole.pt"), load_checkpoint(RUN)
     ours, theirs = pieced.model.state_dict(), whole.model.state_dict()

@@ -1,5 +1,6 @@
 """Schedule, optimizer, loop, resuming, and what happens when things go wrong."""
 
+import itertools
 import math
 import re
 import sys
@@ -306,7 +307,7 @@ def stop_a_run(data, path, config, stop_after, board=None):
     assert len(done) == stop_after  # the step was finished, and none begun after it
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 14])  # steps; an epoch has 5
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 15])  # steps; an epoch has 5, the run 15
 def test_resumed_weights_equal_uninterrupted_ones_bit_for_bit(data, stop_after, tmp_path):
     path, whole = tmp_path / "run.pt", tiny()
     expected = fit(whole, *data, RECIPE, progress=False)
@@ -497,12 +498,48 @@ def test_a_run_says_early_how_long_it_will_take(data, capsys, monkeypatch, secon
     """12 of 15 steps are to go when it knows how long one takes."""
     now, model = [0.0], tiny()
     monkeypatch.setattr(run, "ESTIMATE", (1, 3))
-    monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(run.time, "perf_counter", lambda: now[0])
     model.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + seconds) if model.training else None)
     fit(model, *data, RECIPE)
     printed = capsys.readouterr().out
     assert printed.count("to go") == (words is not None)
     assert (words or "") in printed.split("epoch 1/3")[0]
+
+
+def test_a_run_is_saved_within_a_long_epoch(data, tmp_path, monkeypatch):
+    """The computer goes off in step 8 of 15; an epoch has 5."""
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0)
+    path, whole, pieced, count = tmp_path / "run.pt", tiny(), tiny(seed=9), itertools.count(1)
+    fit(whole, *data, RECIPE, progress=False)
+    step = training.training_step
+
+    def step_or_off(*args):
+        if next(count) == 8:
+            raise RuntimeError("off")
+        return step(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "training_step", step_or_off)
+        with pytest.raises(RuntimeError, match="off"):
+            fit(tiny(), *data, RECIPE, checkpoint_path=path, progress=False)
+    assert load_checkpoint(path).resume_state["step"] == 7
+    fit(pieced, *data, RECIPE, checkpoint_path=path, resume=True, progress=False)
+    assert same(pieced, whole)
+
+
+def test_a_training_that_cannot_begin_leaves_no_stage_frozen(data, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    model = tiny()
+    with pytest.raises(CheckpointError, match="cannot write"):
+        fit(model, *data, replace(RECIPE, frozen_stages=1), tmp_path / "file" / "run.pt", progress=False)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_models_in_other_types_are_tested_too(data, dtype):
+    model = tiny().to(dtype)
+    history = train_and_test(model, *data, data[1], replace(RECIPE, epochs=1), progress=False)
+    assert history.results.test == evaluate(model, data[1]) and history.results.flops_per_image > 1e6
 
 
 def test_train_and_test_measures_the_final_model_once_and_saves_that(data, tmp_path):
