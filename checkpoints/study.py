@@ -3,6 +3,7 @@
     python checkpoints/study.py recipe --seeds 3
 
 Every run leaves its history in `checkpoints/studies/<study>_<preset>/`; one that is there is not run again.
+One that was interrupted goes on from where it was last saved, in `checkpoints/runs/<study>_<preset>/`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from swin_cifar.checkpoint import config_of, load_checkpoint
 from swin_cifar.config import SwinConfig, model_config, train_config
 from swin_cifar.data import load_cifar10, load_folder
 from swin_cifar.history import History
@@ -27,6 +29,7 @@ from swin_cifar.variants import ablate
 REFERENCE = "as it is"  # what the other variants of a study are compared with
 HELD_OUT = 5000  # training pictures of CIFAR-10 that validate
 FOLDER = Path(__file__).parent / "studies"
+RUNS = Path(__file__).parent / "runs"
 EMOJI = Path(__file__).parents[1] / "notebooks" / "pictures" / "emoji"  # a small set of another kind
 
 
@@ -263,8 +266,11 @@ FEW = {"epochs": 30, "batch_size": 16}  # for 160 pictures
 
 STUDIES = {  # study: {variant: what is changed}
     "preset": {REFERENCE: Variant()},
-    "half-hour": {REFERENCE: Variant(HALF_HOUR)},  # on two cores; one thread takes an hour
-    "long": {REFERENCE: Variant(LONG)},  # an hour and a half on one thread with AVX512_BF16
+    "half-hour": {REFERENCE: Variant(HALF_HOUR)},  # on two cores; 44 minutes on one thread with bf16
+    "long": {  # an hour and a half on one thread with AVX512_BF16
+        REFERENCE: Variant(LONG),
+        "no augmentation": Variant(LONG | PLAIN),
+    },
     "fine": {REFERENCE: Variant(FINE, partial(create_model, **FINE_SHAPE))},
     # What each part of `nano`'s recipe is worth, in short runs. The reference stays what it is when
     # the preset changes: these runs are what it was chosen by.
@@ -332,21 +338,32 @@ STUDIES = {  # study: {variant: what is changed}
         idea: replace(rung, recipe={"epochs": 12} | rung.recipe | RATES[CHOSEN[idea]])
         for idea, rung in RUNGS.items()
     },
-    # AdamW and one learning rate for all; and two of its rungs again, in which the tables alone learn faster.
+    # AdamW and one learning rate for all; and two of its rungs again, whose tables learn at it or faster.
     "ladder-one-rate": {idea: replace(rung, recipe=ONE_RATE | rung.recipe) for idea, rung in RUNGS.items()},
-    "ladder-fast-tables": {
-        idea: replace(RUNGS[idea], recipe=ONE_RATE | PLAIN | {"table_lr_scale": 30.0})
-        for idea in ("shift", "relative position bias")
+    "embedding-or-bias": {
+        f"{name}, tables {rate}": replace(
+            RUNGS[rung], recipe=ONE_RATE | PLAIN | {"table_lr_scale": float(rate)}
+        )
+        for name, rung in (("embedding", "shift"), ("bias", "relative position bias"))
+        for rate in (1, 30)
     },
 }
-OF_NANO = "recipe", "rates", "ladder", "ladder-one-rate", "ladder-fast-tables"  # changes of nano's own recipe
+OF_NANO = "recipe", "rates", "ladder", "ladder-one-rate", "embedding-or-bias"  # changes of nano's own recipe
 
 
 def run_study(
-    study: str, preset: str = "nano", seeds=(0,), data_root="data", folder: Path = FOLDER, **recipe
+    study: str,
+    preset: str = "nano",
+    seeds: Sequence[int] = (0,),
+    data_root: str | Path = "data",
+    folder: Path = FOLDER,
+    runs: Path = RUNS,
+    **recipe,
 ) -> None:
-    """Train every variant of a study with every seed; a run whose history is there is left out.
+    """Train every variant of a study with every seed; a run whose history is in `folder` is left out.
 
+    In `runs` each is saved about once a minute, to go on from there after an interruption; all but models
+    that no checkpoint can hold, such as those with a position embedding: they begin again.
     `recipe`: changes for all of its runs, fewer epochs for example. Raises ValueError for a
     study that does not exist, for one of nano's recipe with another preset, and where a history
     that is there was made with another recipe, and what `load_cifar10` and `fit` raise.
@@ -363,10 +380,16 @@ def run_study(
             if path.exists():
                 if History.load(path).recipe != config:
                     raise ValueError(f"{path} was made with another recipe: move it away, or use its recipe")
+                print(f"{name}, seed {seed}: not run again, {path} is there", flush=True)
                 continue
             torch.manual_seed(seed)
-            model = variant.build(preset).to("cuda" if torch.cuda.is_available() else "cpu")
-            history = train_and_test(model, train, validation, test, config, progress=False)
+            model = variant.build(preset)
+            saved = _path(runs, study, preset, name, seed).with_suffix(".pt") if _is_plain(model) else None
+            resume = saved is not None and _is_unfinished(saved)
+            if resume:
+                print(f"{name}, seed {seed}: goes on from {saved}", flush=True)
+            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            history = train_and_test(model, train, validation, test, config, saved, resume, progress=False)
             history.save(path)
             print(f"{name}, seed {seed}: {history.accuracy('test'):.2%}", flush=True)
 
@@ -378,6 +401,23 @@ def _pictures(study, seed, data_root):
         return train, None, test
     train, test = load_cifar10(data_root)
     return *train.split(HELD_OUT), test
+
+
+def _is_plain(model):
+    """Whether a checkpoint, which has its config and its weights and no more, would load as this model."""
+    plain = SwinTransformer(config_of(model))
+    try:
+        plain.load_state_dict(model.state_dict())
+    except RuntimeError:
+        return False
+    images = torch.randn(2, model.config.in_channels, *2 * [model.config.image_size])
+    with torch.no_grad():
+        return torch.equal(plain.eval()(images), model.eval()(images))
+
+
+def _is_unfinished(path):
+    """Whether a run is saved there that was never tested: one that was is made anew, without its history."""
+    return path.exists() and load_checkpoint(path).history.results.test is None
 
 
 def _path(folder, study, preset, variant, seed):
@@ -431,7 +471,14 @@ def main(argv=None) -> None:
     p.add_argument("--data-root", default="data", help="folder of the data sets (default: data)")
     args = p.parse_args(argv)
     recipe = {} if args.epochs is None else {"epochs": args.epochs}
-    run_study(args.study, args.preset, range(args.seeds), args.data_root, **recipe)
+    if args.seeds < 1:
+        p.error(f"--seeds must be at least 1, got {args.seeds}")
+    try:
+        run_study(args.study, args.preset, range(args.seeds), args.data_root, **recipe)
+    except (OSError, RuntimeError, ValueError) as error:
+        p.exit(1, f"{p.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        p.exit(1, f"{p.prog}: interrupted: the same command goes on from what is saved\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Studies: what is compared with what, and that no run is made twice."""
 
 import math
+import signal
 from dataclasses import replace
+from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 import study
+import swin_cifar.training
 from study import (
     REFERENCE,
     RUNGS,
@@ -17,6 +21,7 @@ from study import (
     mean_and_deviation,
     run_study,
 )
+from swin_cifar.checkpoint import load_checkpoint
 from swin_cifar.config import SwinConfig, TrainConfig, train_config
 from swin_cifar.data import load_shapes10
 from swin_cifar.history import Epoch, History, Metrics, Results
@@ -122,12 +127,15 @@ def test_in_the_ladder_of_one_rate_all_learn_alike_and_then_the_tables_alone_lea
     (usual,) = recipes
     assert (usual.optimizer, usual.table_lr_scale, usual.flip) == ("adamw", 1, False)
     assert changed(recipe_of("ladder-one-rate", "augmentation"), usual) == {"crop_padding", "flip"}
-    for idea, fast in STUDIES["ladder-fast-tables"].items():
-        assert changed(recipe_of("ladder-fast-tables", idea), usual) == {"table_lr_scale"}
-        assert fast.build == RUNGS[idea].build
+    for name, variant in STUDIES["embedding-or-bias"].items():
+        rate = float(name.split()[-1])
+        assert recipe_of("embedding-or-bias", name) == replace(usual, table_lr_scale=rate)
+        assert variant.build == RUNGS["relative position bias" if name.startswith("bias") else "shift"].build
 
 
-@pytest.mark.parametrize("name", ["recipe", "rates", "ladder", "ladder-one-rate", "ladder-fast-tables"])
+@pytest.mark.parametrize(
+    "name", ["recipe", "rates", "ladder", "ladder-one-rate", "embedding-or-bias", "long"]
+)
 def test_histories_that_ship_are_of_the_study_s_recipes(name):
     """So that a run that is added later is comparable with them."""
     for variant, histories in load_study(name).items():
@@ -150,7 +158,7 @@ def test_mean_and_deviation_of_a_sample():
 
 @pytest.mark.slow
 def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
-    run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
+    run_study("tiny", seeds=(0, 1), folder=tmp_path, runs=tmp_path / "runs", epochs=1)
     runs = load_study("tiny", folder=tmp_path)
     assert {variant: [h.recipe.seed for h in found] for variant, found in runs.items()} == {
         REFERENCE: [0, 1],
@@ -164,28 +172,101 @@ def test_runs_are_kept_and_not_made_again(small, tmp_path, monkeypatch):
     assert load_study("tiny", "mini", tmp_path) == {}
 
     monkeypatch.setattr(study, "train_and_test", lambda *args, **kwargs: pytest.fail("trained again"))
-    run_study("tiny", seeds=(0, 1), folder=tmp_path, epochs=1)
+    run_study("tiny", seeds=(0, 1), folder=tmp_path, runs=tmp_path / "runs", epochs=1)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_to_the_same_weights(small, tmp_path, monkeypatch, capsys):
+    """Ctrl-C in the second run; then the study again, beside one that was not interrupted."""
+    folder, whole = ({"folder": tmp_path / name, "runs": tmp_path / name / "runs"} for name in "ab")
+    run_study("tiny", epochs=3, **whole)
+    steps, training_step = [], swin_cifar.training.training_step
+
+    def step_or_interrupt(*args):
+        steps.append(args)
+        if len(steps) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return training_step(*args)
+
+    monkeypatch.setattr("swin_cifar.training.training_step", step_or_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_study("tiny", epochs=3, **folder)
+    assert list(load_study("tiny", folder=folder["folder"])) == [REFERENCE]
+    run_study("tiny", epochs=3, **folder)
+    assert len(steps) == 6  # 3 of each variant: none twice
+    assert "no mirroring, seed 0: goes on from " in capsys.readouterr().out
+    models = (
+        load_checkpoint(part["runs"] / "tiny_nano" / "no-mirroring_0.pt").model for part in (whole, folder)
+    )
+    for ours, theirs in zip(*(model.parameters() for model in models)):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_without_its_history_a_finished_run_is_made_anew(small, tmp_path):
+    """Its checkpoint is still there, and may be one of older code."""
+    for run in range(2):
+        run_study("tiny", folder=tmp_path / str(run), runs=tmp_path / "runs", epochs=1)
+    seconds = [load_study("tiny", folder=tmp_path / run)[REFERENCE][0].results.seconds for run in "01"]
+    assert seconds[0] != seconds[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "build, plain",
+    [
+        (create_model, True),
+        (STUDIES["fine"][REFERENCE].build, True),
+        (study.continuous_bias, False),
+        (study.with_position, False),
+        (study.flat_model, True),
+        (partial(study.flat_model, shift=False), False),
+    ],
+)
+def test_only_models_that_a_checkpoint_can_hold_are_saved(small, tmp_path, monkeypatch, build, plain):
+    """Of a plain Swin the weights say everything; not of one without shift, or with an embedding."""
+    built = []
+    variant = Variant(build=lambda preset: built.append(build(preset)) or built[0])
+    monkeypatch.setitem(STUDIES, "tiny", {REFERENCE: variant})
+    run_study("tiny", folder=tmp_path, runs=tmp_path / "runs", epochs=1)
+    saved = tmp_path / "runs" / "tiny_nano" / "as-it-is_0.pt"
+    assert saved.exists() == plain
+    if plain:
+        images = torch.randn(2, 3, 32, 32)
+        torch.testing.assert_close(load_checkpoint(saved).model(images), built[0].eval()(images))
 
 
 @pytest.mark.slow
 def test_the_command_line_runs_a_study(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study.run_study, "__defaults__", ("nano", (0,), "data", tmp_path))
+    monkeypatch.setattr(study.run_study, "__defaults__", ("nano", (0,), "data", tmp_path, tmp_path / "runs"))
     study.main(["tiny", "--seeds", "2", "--epochs", "1"])
     assert {path.name for path in (tmp_path / "tiny_nano").iterdir()} == {
         f"{variant}_{seed}.json" for variant in ("as-it-is", "no-mirroring") for seed in (0, 1)
     }
     assert all(h.recipe.epochs == 1 for runs in load_study("tiny", folder=tmp_path).values() for h in runs)
     assert "no mirroring, seed 1: " in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        study.main(["receipt"])
-    assert "invalid choice: 'receipt'" in capsys.readouterr().err
+    for command, says in (
+        (["receipt"], "invalid choice: 'receipt'"),
+        (["tiny", "--seeds", "0"], "at least 1"),
+    ):
+        with pytest.raises(SystemExit):
+            study.main(command)
+        assert says in capsys.readouterr().err
+    for error, says in (
+        (ValueError("no such"), "error: no such\n"),
+        (KeyboardInterrupt(), "goes on from what"),
+    ):
+        monkeypatch.setattr(study, "run_study", Mock(side_effect=error))
+        with pytest.raises(SystemExit) as exit:
+            study.main(["tiny"])
+        assert exit.value.code == 1 and says in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_history_of_another_recipe_is_not_taken_for_this_one(small, tmp_path):
-    run_study("tiny", folder=tmp_path, epochs=1)
+    run_study("tiny", folder=tmp_path, runs=tmp_path / "runs", epochs=1)
     with pytest.raises(ValueError, match="as-it-is_0.json was made with another recipe"):
-        run_study("tiny", folder=tmp_path, epochs=2)
+        run_study("tiny", folder=tmp_path, runs=tmp_path / "runs", epochs=2)
 
 
 @pytest.mark.parametrize("name", ["recipe", "rates", "ladder"])
