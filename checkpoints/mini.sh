@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that waits for a GPU, in one go: notebook 09 in its full size trains `mini` and keeps its
+# All of `mini` that waits for a GPU but its ladder, in one go: notebook 09 in its full size trains it and keeps its
 # outputs; the model, its history and card are published; the speed is measured, and notebook 13 keeps
 # the outputs of the GPU. Look at the changes with `git diff` before you commit them.
 set -euo pipefail

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import release
-from swin_cifar import create_model, evaluate, load_checkpoint, load_data, load_shapes10
+from swin_cifar import create_model, evaluate, load_checkpoint, load_data, load_shapes10, save_checkpoint
 from swin_cifar.checkpoint import read_sums, sha256
 from swin_cifar.config import SwinConfig, TrainConfig, model_config, train_config
 from swin_cifar.history import Epoch, History, Metrics, Results
@@ -54,6 +54,14 @@ def test_a_shipped_model_has_the_accuracy_of_its_card(path):
     assert abs(evaluate(checkpoint.model, test).accuracy - checkpoint.history.accuracy("test")) < 0.001
 
 
+def test_a_run_that_was_paused_takes_no_longer():
+    """One epoch of three took an hour, beside which the computer slept."""
+    epochs = [Epoch(1, 2.0, 0.3, 1e-3, seconds, 9.0, 2.0, 0.5) for seconds in (60.0, 3600.0, 600.0)]
+    results = Results(test=Metrics("", 1, 1.0, 0.5), seconds=4260.0)
+    run = History(model_config("nano"), train_config("nano"), "", 1, 1, "", {}, epochs, results)
+    assert release._row("", "nano", [run, run])[4] == "30 min"
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A short run of `nano`, and an empty folder in place of checkpoints/."""
@@ -64,6 +72,14 @@ def run(tmp_path, monkeypatch):
     path, recipe = tmp_path / "runs" / "nano_shapes10-2.pt", train_config("nano", epochs=1, cutmix_prob=0.25)
     train_and_test(create_model("nano"), train, test, test, recipe, path, progress=False)
     return path
+
+
+def test_a_run_that_was_not_tested_is_not_published(run):
+    checkpoint = load_checkpoint(run)
+    checkpoint.history.results.test = None
+    save_checkpoint(run, checkpoint.model, checkpoint.dataset, checkpoint.history)
+    with pytest.raises(ValueError, match="was not measured on test pictures"):
+        release.publish(run)
 
 
 def test_a_run_is_published_in_half_precision_with_all_that_belongs_to_it(run):
