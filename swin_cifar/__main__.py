@@ -27,13 +27,7 @@ from swin_cifar.options import parser
 from swin_cifar.pictures import PictureError, is_named_picture
 from swin_cifar.predict import predict_logits, predict_many
 from swin_cifar.prepare import RUNS, NothingToDo, new_run, run_to_continue, to_measure
-from swin_cifar.system import (
-    claim_path,
-    default_device,
-    device_name,
-    release_path,
-    write_atomically,
-)
+from swin_cifar.system import claim_path, default_device, device_name, release_path, write_atomically
 from swin_cifar.tensorboard import Board, summary_writer
 from swin_cifar.training import train_and_test
 

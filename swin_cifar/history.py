@@ -71,7 +71,7 @@ class Results:
 
     seconds: float = 0.0  # of training, all epochs
     test: Metrics | None = None
-    parameters: int | None = None  # that learn
+    parameters: int | None = None  # all, those of frozen stages too
     flops_per_image: int | None = None  # of one forward pass
     temperature: float | None = None  # that calibrates the logits; None where too few pictures are held out
 
@@ -117,7 +117,7 @@ class History:
 
     @classmethod
     def from_dict(cls, content: dict) -> "History":
-        """The inverse of `to_dict`. Raises TypeError or ValueError for what is no history."""
+        """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError for what is no history."""
         content = dict(content)
         results = dict(content.pop("results", {}))
         if test := results.pop("test", None):

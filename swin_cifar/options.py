@@ -15,9 +15,10 @@ def parser(description: str) -> argparse.ArgumentParser:
     """The command line: `command` becomes the name of one, the others its options."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    on_device = argparse.ArgumentParser(add_help=False)
     device = default_device()
     names = f"cpu, cuda, cuda:1, mps, xpu (here: {device})"
-    shared.add_argument("--device", type=_device, default=device, help=names)
+    on_device.add_argument("--device", type=_device, default=device, help=names)
     data = argparse.ArgumentParser(add_help=False)
     sets = f"{', '.join(DATA_SETS)}, or a folder of pictures (default: cifar10, or offline shapes10)"
     data.add_argument("--data", help=sets)
@@ -30,10 +31,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     newest = "the model (default: your newest in checkpoints/, or the best that ships)"
 
     top = argparse.ArgumentParser(prog="python -m swin_cifar", description=description)
+    top.set_defaults(device="cpu")  # of the commands without the option
     top.add_argument("--version", action="version", version=f"swin_cifar {__version__}")
     commands = top.add_subparsers(required=True, metavar="command", dest="command")
 
-    p = commands.add_parser("train", parents=[shared, data], help="train a model (no options needed)")
+    p = commands.add_parser(
+        "train", parents=[shared, on_device, data], help="train a model (no options needed)"
+    )
     p.add_argument("--preset", help=f"{', '.join(MODELS)} (default: mini on a GPU, nano without one)")
     p.add_argument("--epochs", type=int, help="passes over the training pictures")
     p.add_argument("--batch-size", type=int, help="pictures in one step")
@@ -65,10 +69,12 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("history", type=_path, help="a history (.json) or a checkpoint (.pt)")
     p.add_argument("--tensorboard", **board)
 
-    p = commands.add_parser("evaluate", parents=[shared, data], help="measure a model on the test set")
+    p = commands.add_parser(
+        "evaluate", parents=[shared, on_device, data], help="measure a model on the test set"
+    )
     p.add_argument("checkpoint", nargs="?", help=newest)
 
-    p = commands.add_parser("predict", parents=[shared], help="name what pictures show")
+    p = commands.add_parser("predict", parents=[shared, on_device], help="name what pictures show")
     p.add_argument(
         "pictures", nargs="+", metavar="picture", help='a file, a folder, an http(s) address, or "-"'
     )
@@ -89,7 +95,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("--to", choices=TARGETS, required=True, help="the program or format")
     p.add_argument("--out", type=_path, help=f"file to write (default: a new one in {RUNS})")
 
-    p = commands.add_parser("bench", parents=[shared], help="measure speed, beside torchvision's and timm's")
+    p = commands.add_parser(
+        "bench", parents=[shared, on_device], help="measure speed, beside torchvision's and timm's"
+    )
     p.add_argument("--preset", default="mini", help="the model (default: mini)")
     p.add_argument("--batch-size", type=int, help="pictures in a batch (default: 512 on a GPU, else 32)")
     p.add_argument("--repeats", type=int, default=11, help="measurements of each (default: 11)")

@@ -62,7 +62,7 @@ class Muon(torch.optim.AdamW):
     """
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self) -> None:
         """Take one step."""
         for group in self.param_groups:
             momentum = group.get("momentum")
@@ -145,8 +145,9 @@ def fit(
     `resume` continues the run saved there, on CPU with a fixed number of threads to the very same
     weights as without the interruption. `parent` names, for the history, the file whose weights the
     model began with; into the folder `tensorboard` each epoch is written for TensorBoard. Raises
-    TrainingDiverged where the loss is not finite, KeyboardInterrupt after Ctrl-C, CheckpointError where a
-    run cannot be saved or is not the one to continue, ValueError for fewer pictures than a batch. Under
+    TrainingDiverged where the loss is not finite, KeyboardInterrupt after Ctrl-C, CheckpointError or
+    FileNotFoundError where a run cannot be saved or is not the one to continue, ValueError for fewer pictures
+    than a batch, numbers of classes or processes that do not fit, another run's `tensorboard`. Under
     `distributed.process_group` each process takes its share of every batch, and all end with the weights
     that one process would get, but for rounding and for DropPath, which draws for each; process 0 alone
     evaluates, prints and saves.
