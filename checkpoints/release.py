@@ -58,11 +58,11 @@ def _write_sums(sums):
 
 # The rows of the board, in order: a study of one recipe, or a published model.
 BUDGETS = {
-    "preset": "`nano` as it is: no options",
+    "preset": "`nano` as it is, 15 epochs",
     "half-hour": "`nano`, 80 epochs",
     "long": "`nano`, 160 epochs",
-    "nano": "`nano`, 160 epochs of AdamW, an earlier recipe: the model that the notebooks look into",
-    "fine": "at most 0.31 million parameters",
+    "nano": "`nano`, 160 epochs of AdamW (an earlier recipe; the notebooks look into it)",
+    "fine": "as many parameters, patches of 2 pixels",
     "micro": "at most 2 million parameters",
     "mini": "at most 7.1 million parameters",
 }

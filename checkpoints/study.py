@@ -273,7 +273,7 @@ STUDIES = {  # study: {variant: what is changed}
     },
     "fine": {REFERENCE: Variant(FINE, partial(create_model, **FINE_SHAPE))},
     # What each part of `nano`'s recipe is worth, in short runs. The reference stays what it is when
-    # the preset changes: these runs are what it was chosen by.
+    # the preset changes: most of these runs are what it was chosen by.
     "recipe": {
         REFERENCE: Variant(SHORT),
         "AdamW for all": Variant(SHORT | {"optimizer": "adamw"}),
